@@ -1,0 +1,1 @@
+"""Doing the work of one ticket. Start at `agent.py`, the contract."""

@@ -1,0 +1,1 @@
+"""Settings and teams: what is fixed before the first ticket arrives."""

@@ -1,0 +1,80 @@
+"""One clock for every deadline: the Redis server's, followed with the local monotonic clock.
+
+Processes on several hosts compare deadlines, so they must agree on the time; the server they share is the one they
+agree on. The offset is measured again every ten seconds. Between two measurements only the monotonic clock counts,
+so a wall clock that is set forward by an hour expires nothing.
+"""
+
+from __future__ import annotations
+
+import threading
+import time
+from collections.abc import Callable
+from typing import Protocol
+
+__all__ = ["Clock", "ManualClock", "ServerClock"]
+
+REFRESH_S = 10.0
+JUMP_S = 5.0
+
+
+class Clock(Protocol):
+    """Tells the time."""
+
+    def now(self) -> float:
+        """Unix seconds, UTC."""
+
+
+class ServerClock:
+    """Follows the server's TIME.
+
+    `on_jump(seconds)` is called once when the server's time moved by more than five seconds against the monotonic
+    clock: whoever compares deadlines re-bases them then (I9).
+    """
+
+    def __init__(self, server_time: Callable[[], float], on_jump: Callable[[float], None] | None = None) -> None:
+        self._server_time, self.on_jump = server_time, on_jump
+        self._lock = threading.Lock()
+        self._offset = 0.0
+        self._measured = float("-inf")
+
+    def now(self) -> float:
+        mono = time.monotonic()
+        if mono - self._measured > REFRESH_S:
+            self.refresh()
+        return time.monotonic() + self._offset
+
+    def refresh(self) -> None:
+        """Measure the offset again. A server that does not answer leaves the old one standing."""
+        with self._lock:
+            before = time.monotonic()
+            if before - self._measured <= REFRESH_S:
+                return
+            first = self._measured == float("-inf")
+            try:
+                server = self._server_time()
+            except Exception:
+                if first:
+                    raise
+                self._measured = before - REFRESH_S + 1.0
+                return
+            after = time.monotonic()
+            offset = server - (before + after) / 2
+            jump = 0.0 if first else offset - self._offset
+            self._offset, self._measured = offset, after
+        if abs(jump) > JUMP_S and self.on_jump is not None:
+            self.on_jump(jump)
+
+
+class ManualClock:
+    """A clock for tests and simulations: it moves when told to."""
+
+    def __init__(self, start: float = 1_800_000_000.0) -> None:
+        self._now = start
+
+    def now(self) -> float:
+        return self._now
+
+    def advance(self, seconds: float) -> None:
+        """Move the time forward."""
+        self._now += seconds

@@ -1,0 +1,83 @@
+"""Every setting once: name, default, unit, sentence.
+
+Each can be set in the environment as SHIFTLEAD_<NAME IN CAPITALS>. `tests/house` checks that the README lists them all.
+"""
+
+from __future__ import annotations
+
+from functools import lru_cache
+from pathlib import Path
+from typing import Annotated, Any
+
+from pydantic import Field, field_validator
+from pydantic_settings import BaseSettings, NoDecode, SettingsConfigDict
+
+__all__ = ["Settings", "get_settings"]
+
+
+class Settings(BaseSettings):
+    """How one installation runs. Times are seconds, sizes are bytes."""
+
+    model_config = SettingsConfigDict(env_prefix="SHIFTLEAD_", extra="ignore", frozen=True)
+
+    home: Path = Field(
+        Path("~/.local/state/shiftlead"), description="data folder: embedded server, SQLite ledger, socket, logs"
+    )
+    team: str = Field("front_office", description="the team a command means when it names none")
+    teams: Annotated[list[Path], NoDecode] = Field(
+        [Path("teams")], description="folders with own teams, separated by ':'; the shipped teams come after them"
+    )
+    redis_url: str = Field("", description="Redis or Valkey to use; empty = the embedded server in the data folder")
+    database_url: str = Field("", description="SQL database of the ledger; empty = SQLite in the data folder")
+    broker_url: str = Field("", description="Celery broker; empty = the same server as redis_url")
+    insecure_redis: bool = Field(False, description="allow a remote Redis without password or TLS")
+    url: str = Field("", description="address of a running Shiftlead the command line should speak to over HTTP")
+    key: str = Field("", description="API key the command line sends to that address")
+    host: str = Field("127.0.0.1", description="address the HTTP door and Flower listen on")
+    port: int = Field(8140, ge=1, le=65535, description="port of the HTTP door")
+    flower_port: int = Field(8141, ge=1, le=65535, description="port of Flower")
+    flower_auth: str = Field("", description="user:password for Flower; empty = made once and kept in the data folder")
+    log_level: str = Field("INFO", description="least severe level that is logged")
+    lease_s: float = Field(30.0, gt=0, description="seconds an agent holds a ticket without a sign of life")
+    claim_deadline_s: float = Field(10.0, gt=0, description="seconds an assigned agent has to claim its ticket")
+    run_deadline_s: float = Field(900.0, gt=0, description="seconds after which a running handler is given up")
+    presence_ttl_s: float = Field(3.0, gt=0, description="seconds a worker counts as present after its last beat")
+    leader_lease_s: float = Field(3.0, gt=0, description="seconds after which a standby coordinator takes over")
+    sweep_s: float = Field(1.0, gt=0, description="seconds between two safety sweeps of the coordinator")
+    accept_deadline_s: float = Field(1800.0, gt=0, description="seconds a handed-on ticket may wait to be claimed")
+    approval_expires_s: float = Field(
+        14400.0, gt=0, description="seconds an approval waits when its gate names no time"
+    )
+    escalation_s: float = Field(1800.0, gt=0, description="seconds until the first escalation step by default")
+    max_crashes: int = Field(3, ge=1, description="crashes while alone after which a ticket is failed")
+    max_handoffs: int = Field(8, ge=1, description="handoffs one line of tickets may take")
+    max_ticket_bytes: int = Field(262_144, ge=1024, description="largest ticket in bytes")
+    acknowledge: str = Field("sql", pattern="^(sql|redis)$", description="where an accept must stand: sql or redis")
+    record_timeout_s: float = Field(3.0, gt=0, description="seconds a door waits for the ledger before it says 503")
+    lag_s: float = Field(5.0, gt=0, description="seconds the ledger may be behind before intake closes")
+    lag_lines: int = Field(50_000, ge=1, description="ledger lines it may be behind before intake closes")
+    socket_timeout_s: float = Field(5.0, gt=0, description="seconds any Redis call may take")
+    notices: str = Field(
+        "", description="file escalation notices are appended to; empty = notices.jsonl in the data folder"
+    )
+
+    @field_validator("teams", mode="before")
+    @classmethod
+    def _split(cls, value: Any) -> Any:
+        return [Path(p) for p in value.split(":") if p] if isinstance(value, str) else value
+
+    @property
+    def data(self) -> Path:
+        """The data folder, absolute."""
+        return self.home.expanduser().absolute()
+
+    @property
+    def heartbeat_s(self) -> float:
+        """Seconds between two renewals of a lease: a third of it, so two may be lost."""
+        return self.lease_s / 3
+
+
+@lru_cache(maxsize=1)
+def get_settings() -> Settings:
+    """The settings of this process, read once from the environment."""
+    return Settings()

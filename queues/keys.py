@@ -1,0 +1,90 @@
+"""Every Redis key family: type, meaning, what it is rebuilt from. Names are built here and nowhere else.
+
+All keys of a team share one hash tag, so one script may touch them all, on a cluster too. The scripts in `lua/` get
+the tag as KEYS[1] and append the same names.
+
+family             type     meaning                                                     rebuilt from
+meta               hash     epoch of the team                                           ledger_head
+ticket:<id>        hash     doc (JSON), v version, k token, s seq, p places, t timers   ticket.doc
+lines:<id>         hash     seq -> line, only lines that are not yet in SQL              - (SQL has them)
+queue:<queue>      zset     id by created_at / assigned_at / closed_at: the three queues ticket.doc
+new                zset     ids to triage, by created_at                                ticket.doc
+ready:<lane>:<grp> zset     ids somebody should get, by due                             ticket.doc
+groups             set      names of the ready sets there are                           ticket.doc
+assigned:<agent>   zset     ids rung to the agent, by assigned_at                       ticket.doc
+working:<agent>    zset     ids the agent works on                                      ticket.doc
+waiting            zset     ids that wait for somebody, by since                        ticket.doc
+timers             zset     <kind>:<id> by the moment it fires                          ticket.doc
+wake               set      parents one of whose children closed                        waiting tickets
+numbers            hash     number -> id                                                ticket.number
+counter:<year>     string   last number given out                                       ticket.number
+idem:<hash>        string   idempotency key -> id and hash of the request               idempotency
+ledger             stream   lines on their way to SQL                                   -
+recorded           stream   one entry: the stream id SQL has reached                    ledger_head.cursor
+bell               list     one element: the coordinator should look                    -
+leader             string   who coordinates, with a TTL                                 -
+presence           zset     <agent>|<worker> by the moment it stops counting            workers' beats
+workers            hash     <agent>|<worker> -> JSON about the process                  workers' beats
+refused            hash     reason -> count                                             refusal
+"""
+
+from __future__ import annotations
+
+__all__ = ["Keys", "celery_queue"]
+
+
+class Keys:
+    """The names of one team's keys."""
+
+    def __init__(self, team: str) -> None:
+        self.team = team
+        self.tag = f"{{shiftlead:{team}}}"
+        self.meta = self("meta")
+        self.new = self("new")
+        self.groups = self("groups")
+        self.waiting = self("waiting")
+        self.timers = self("timers")
+        self.wake = self("wake")
+        self.numbers = self("numbers")
+        self.ledger = self("ledger")
+        self.recorded = self("recorded")
+        self.bell = self("bell")
+        self.leader = self("leader")
+        self.presence = self("presence")
+        self.workers = self("workers")
+        self.refused = self("refused")
+
+    def __call__(self, name: str) -> str:
+        return f"{self.tag}:{name}"
+
+    def ticket(self, ticket_id: str) -> str:
+        return self(f"ticket:{ticket_id}")
+
+    def lines(self, ticket_id: str) -> str:
+        return self(f"lines:{ticket_id}")
+
+    def queue(self, name: str) -> str:
+        return self(f"queue:{name}")
+
+    def ready(self, lane: str, group: str) -> str:
+        return self(f"ready:{lane}:{group}")
+
+    def assigned(self, agent: str) -> str:
+        return self(f"assigned:{agent}")
+
+    def working(self, agent: str) -> str:
+        return self(f"working:{agent}")
+
+    def counter(self, year: int) -> str:
+        return self(f"counter:{year}")
+
+    def idem(self, digest: str) -> str:
+        return self(f"idem:{digest}")
+
+
+def celery_queue(team: str, agent: str) -> str:
+    """The agent's own Celery queue. Ours are hash-tagged, so the two can never be the same key."""
+    return f"shiftlead.{team}.{agent}"
+
+
+INTAKE_QUEUE = "shiftlead.intake"

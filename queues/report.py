@@ -1,0 +1,127 @@
+"""What an agent may answer, and the packet a handed-on ticket carries. The same JSON at every door."""
+
+from __future__ import annotations
+
+from typing import Annotated, Any, Literal
+
+from pydantic import BaseModel, ConfigDict, Field, TypeAdapter
+
+__all__ = [
+    "AskHuman", "AskRequester", "Blocked", "Failed", "HandOff", "Later", "Packet", "REPORT", "Report", "Resolved",
+    "Reviewed", "StepDone",
+]  # fmt: skip
+
+Text = Annotated[str, Field(max_length=60_000)]
+Short = Annotated[str, Field(max_length=500)]
+Name = Annotated[str, Field(min_length=1, max_length=100)]
+
+
+class _Strict(BaseModel):
+    model_config = ConfigDict(extra="forbid", allow_inf_nan=False)
+
+
+class Packet(_Strict):
+    """What goes along with a handed-on ticket: the eight slots of a handoff message (TA-11), and its lineage.
+
+    The history is not copied into the packet. `history_of` names the tickets whose whole ledger goes with it, oldest
+    first, and the agent gets every line of them.
+    """
+
+    task_id: str
+    source: str = ""
+    urgency: str = "normal"
+    impact_summary: Text = ""
+    hypotheses: list[Text] = Field(default_factory=list, max_length=50)
+    evidence_snippets: list[Text] = Field(default_factory=list, max_length=100)
+    next_questions: list[Text] = Field(default_factory=list, max_length=50)
+    human_approval_needed: bool = False
+    lineage: list[str] = Field(default_factory=list, max_length=50, description="numbers, the first ticket first")
+    history_of: list[str] = Field(default_factory=list, max_length=50, description="ids whose ledger goes along")
+    from_agent: str = ""
+    state: dict[str, Any] = Field(default_factory=dict, description="what the asking agent knows in structured form")
+
+
+class Resolved(_Strict):
+    """The ticket is done. `decision` answers an approval; `requires_escalation` asks for a decision-maker first."""
+
+    kind: Literal["resolved"] = "resolved"
+    reply: Text = ""
+    summary: Text = ""
+    evidence: list[Text] = Field(default_factory=list, max_length=100)
+    requires_escalation: bool = False
+    reason: Text = ""
+    decision: Literal["approve", "deny"] | None = None
+
+
+class StepDone(_Strict):
+    """One step of a pipeline is done; the ticket goes on to the next capability with this result under `steps`."""
+
+    kind: Literal["step_done"] = "step_done"
+    name: Name
+    result: dict[str, Any] = Field(default_factory=dict)
+    confidence: float | None = Field(default=None, ge=0, le=1)
+    needs: list[Name] = Field(default_factory=list, max_length=20, description="next capabilities; empty = the team's")
+
+
+class Reviewed(_Strict):
+    """A checker's verdict on a submitted ticket."""
+
+    kind: Literal["reviewed"] = "reviewed"
+    passed: bool
+    failed_checks: list[Name] = Field(default_factory=list, max_length=20)
+    notes: Text = ""
+
+
+class HandOff(_Strict):
+    """Somebody else does a part; the result comes back here. Names `needs` (capabilities) or `to` (an agent)."""
+
+    kind: Literal["hand_off"] = "hand_off"
+    needs: list[Name] = Field(default_factory=list, max_length=20)
+    to: str | None = None
+    title: Short = ""
+    question: Text = ""
+    type: Name = "handoff"
+    packet: Packet | None = None
+
+
+class AskHuman(_Strict):
+    """An action needs a yes first. The action is stored with its hash; only this action is then allowed, once."""
+
+    kind: Literal["ask_human"] = "ask_human"
+    action: Name
+    arguments: dict[str, Any] = Field(default_factory=dict)
+    why: Text = ""
+    to: str | None = Field(default=None, description="approver; empty = the gate's, else who can `approval`")
+
+
+class AskRequester(_Strict):
+    kind: Literal["ask_requester"] = "ask_requester"
+    question: Text
+
+
+class Blocked(_Strict):
+    kind: Literal["blocked"] = "blocked"
+    owner: Name
+    action: Text
+    until: float | None = Field(default=None, description="unix seconds; empty = one day")
+
+
+class Later(_Strict):
+    kind: Literal["later"] = "later"
+    at: float = Field(description="unix seconds, UTC")
+    why: Text = ""
+
+
+class Failed(_Strict):
+    """`retryable`: somebody may try again; otherwise the ticket is closed as failed with `error` as the reason."""
+
+    kind: Literal["failed"] = "failed"
+    error: Text
+    retryable: bool = False
+
+
+Report = Annotated[
+    Resolved | StepDone | Reviewed | HandOff | AskHuman | AskRequester | Blocked | Later | Failed,
+    Field(discriminator="kind"),
+]
+REPORT: TypeAdapter[Report] = TypeAdapter(Report)
