@@ -5,6 +5,9 @@ Each can be set in the environment as SHIFTLEAD_<NAME IN CAPITALS>. `tests/house
 
 from __future__ import annotations
 
+import hashlib
+import os
+import tempfile
 from functools import lru_cache
 from pathlib import Path
 from typing import Annotated, Any
@@ -27,6 +30,7 @@ class Settings(BaseSettings):
     teams: Annotated[list[Path], NoDecode] = Field(
         [Path("teams")], description="folders with own teams, separated by ':'; the shipped teams come after them"
     )
+    overlay: Path | None = Field(None, description="YAML merged over the team file, as the demonstration does")
     redis_url: str = Field("", description="Redis or Valkey to use; empty = the embedded server in the data folder")
     database_url: str = Field("", description="SQL database of the ledger; empty = SQLite in the data folder")
     broker_url: str = Field("", description="Celery broker; empty = the same server as redis_url")
@@ -41,6 +45,7 @@ class Settings(BaseSettings):
     lease_s: float = Field(30.0, gt=0, description="seconds an agent holds a ticket without a sign of life")
     claim_deadline_s: float = Field(10.0, gt=0, description="seconds an assigned agent has to claim its ticket")
     run_deadline_s: float = Field(900.0, gt=0, description="seconds after which a running handler is given up")
+    grace_s: float = Field(30.0, gt=0, description="seconds a stopping worker may finish what it began")
     presence_ttl_s: float = Field(3.0, gt=0, description="seconds a worker counts as present after its last beat")
     leader_lease_s: float = Field(3.0, gt=0, description="seconds after which a standby coordinator takes over")
     sweep_s: float = Field(1.0, gt=0, description="seconds between two safety sweeps of the coordinator")
@@ -70,6 +75,25 @@ class Settings(BaseSettings):
     def data(self) -> Path:
         """The data folder, absolute."""
         return self.home.expanduser().absolute()
+
+    @property
+    def socket_path(self) -> Path:
+        """The embedded server's Unix socket. A path over 108 bytes does not bind, so a long folder gets a short one."""
+        path = self.data / "redis.sock"
+        if len(os.fsencode(path)) < 100:
+            return path
+        digest = hashlib.sha256(os.fsencode(self.data)).hexdigest()[:12]
+        return Path(tempfile.gettempdir()) / f"shiftlead-{os.getuid()}-{digest}" / "redis.sock"
+
+    @property
+    def redis_address(self) -> str:
+        """The Redis or Valkey that is used: the configured one, else the embedded one's socket."""
+        return self.redis_url or f"unix://{self.socket_path}"
+
+    @property
+    def database_address(self) -> str:
+        """The SQL database that is used: the configured one, else SQLite in the data folder."""
+        return self.database_url or f"sqlite:///{self.data / 'ledger.db'}"
 
     @property
     def heartbeat_s(self) -> float:

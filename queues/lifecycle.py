@@ -58,6 +58,7 @@ class Move(StrEnum):
     ADVANCE = "advance"
     SUBMIT = "submit"
     RESOLVE = "resolve"
+    ANSWER = "answer"
     SEND_BACK = "send_back"
     HAND_OFF = "hand_off"
     ASK = "ask"
@@ -101,6 +102,8 @@ MOVES: dict[Move, MoveRow] = dict(
         _r(M.ADVANCE, "agent person", [S.WORKING], [S.READY]),
         _r(M.SUBMIT, "agent person", [S.WORKING], [S.READY]),
         _r(M.RESOLVE, "agent person", [S.WORKING], [S.RESOLVED], acknowledged=True),
+        # a person decides an approval wherever it stands, also while an agent is about to look at it
+        _r(M.ANSWER, "person", OPEN - {S.WAITING}, [S.RESOLVED], acknowledged=True),
         _r(M.SEND_BACK, "agent person", [S.WORKING], [S.READY]),
         _r(M.HAND_OFF, "agent person", [S.WORKING], [S.WAITING], acknowledged=True),
         _r(M.ASK, "agent person", [S.WORKING], [S.WAITING], acknowledged=True),

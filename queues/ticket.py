@@ -8,11 +8,13 @@ from typing import Annotated, Any, Literal
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator, model_validator
 
+from shiftlead.config.duration import duration_s
+
 from .errors import BadInput, TooLarge
 from .lifecycle import QUEUE_OF, Move, Queue, State
 from .report import Packet
 
-__all__ = ["AgentState", "Attempts", "Draft", "Line", "Ticket", "check_text", "duration_s", "parse_draft"]
+__all__ = ["AgentState", "Attempts", "Draft", "Line", "Ticket", "check_text", "parse_draft"]
 
 Name = Annotated[str, Field(min_length=1, max_length=100)]
 Names = Annotated[list[Name], Field(max_length=100)]
@@ -105,6 +107,7 @@ class Ticket(BaseModel):
     customer: str = ""
     urgency: str = ""
     priority: Priority = "normal"
+    given_priority: Priority | None = Field(default=None, description="what the sender asked for")
     summary: str = ""
     component: str = ""
     links: list[str] = Field(default_factory=list)
@@ -116,7 +119,8 @@ class Ticket(BaseModel):
     excluded: list[str] = Field(default_factory=list, description="agents who may not take it (author, requester)")
 
     parent: str | None = None
-    children: list[str] = Field(default_factory=list)
+    children: list[str] = Field(default_factory=list, description="ids of every ticket it handed on")
+    awaits: list[str] = Field(default_factory=list, description="ids of the children it waits for now")
     lineage: list[str] = Field(default_factory=list, description="ids of parent, grandparent, ...")
     hops: int = 0
     asked_by: str | None = Field(default=None, description="the agent that handed it on or asks for approval")
@@ -131,7 +135,7 @@ class Ticket(BaseModel):
     assigned_to: str | None = None
     worker: str | None = None
     alone: bool = False
-    suspect: bool = False
+    suspect: bool = Field(default=False, description="its worker crashed: it runs alone in a process until it is done")
     version: int = 0
     token: int = 0
     life: int = 1
@@ -149,6 +153,8 @@ class Ticket(BaseModel):
     lease_until: float | None = None
     ladder: int = Field(default=0, description="index of the next escalation step")
     ladder_at: float | None = None
+    accept_by: float | None = Field(default=None, description="a handed-on ticket should be claimed by then")
+    expires_at: float | None = Field(default=None, description="an approval is void after this moment")
     waits_for: str = Field(default="", description="children, requester, or who must act")
     waits_until: float | None = None
     result: dict[str, Any] | None = Field(default=None, description="the last Report that counts")
@@ -280,26 +286,6 @@ def check_text(value: Any, where: str = "", depth: int = 0) -> None:
     elif isinstance(value, list):
         for index, item in enumerate(value):
             check_text(item, f"{where}.{index}", depth + 1)
-
-
-UNITS = {"s": 1.0, "m": 60.0, "h": 3600.0, "d": 86400.0}
-
-
-def duration_s(value: str | int | float) -> float:
-    """Seconds in `30_minutes`, `5m`, `4h`, `2 days`, `90` (seconds).
-
-    Raises:
-        ValueError: it is not a positive time.
-    """
-    match = re.fullmatch(r"\s*(\d+(?:\.\d+)?)[\s_]*([a-zA-Z]*)\s*", str(value))
-    unit = match[2].lower() if match else ""
-    scale = UNITS.get(unit[:1] if unit.rstrip("s") in WORDS else "?") if unit else 1.0
-    if match is None or scale is None or float(match[1]) <= 0:
-        raise ValueError(f"{value!r} is not a time; write 30_minutes, 5m, 4h or 2d")
-    return float(match[1]) * scale
-
-
-WORDS = {"", "s", "sec", "second", "m", "min", "minute", "h", "hr", "hour", "d", "day"}
 
 
 def _no_constant(name: str) -> None:

@@ -1,0 +1,24 @@
+"""Durations as people write them: 30_minutes, 5m, 4h, 2 days."""
+
+from __future__ import annotations
+
+import re
+
+__all__ = ["duration_s"]
+
+UNITS = {"s": 1.0, "m": 60.0, "h": 3600.0, "d": 86400.0}
+WORDS = {"", "s", "sec", "second", "m", "min", "minute", "h", "hr", "hour", "d", "day"}
+
+
+def duration_s(value: str | int | float) -> float:
+    """Seconds in `30_minutes`, `5m`, `4h`, `2 days`, `90` (seconds).
+
+    Raises:
+        ValueError: it is not a positive time.
+    """
+    match = re.fullmatch(r"\s*(\d+(?:\.\d+)?)[\s_]*([a-zA-Z]*)\s*", str(value))
+    unit = match[2].lower() if match else ""
+    scale = UNITS.get(unit[:1] if unit.rstrip("s") in WORDS else "?") if unit else 1.0
+    if match is None or scale is None or float(match[1]) <= 0:
+        raise ValueError(f"{value!r} is not a time; write 30_minutes, 5m, 4h or 2d")
+    return float(match[1]) * scale

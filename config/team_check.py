@@ -1,0 +1,213 @@
+"""What can be wrong with a team although every key and value is well-formed.
+
+Errors: no catch-all, a target or approver nobody answers, a ladder that does not climb, a rule that can never be
+evaluated. Warnings: an agent nothing leads to, a need nobody has, a route behind the catch-all.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Literal
+
+from .marks import Mark, Marked
+from .rules import TICKET_FIELDS, Rule, RuleError, near, words
+from .team_file import Team
+
+__all__ = ["Problem", "find_problems", "rule_place"]
+
+LISTS = words("links needs requires_handoff excluded children lineage answers checks")
+MAPS = words("context packet steps attempts result")
+NUMBERS = words(
+    "team_version hops round version token life created_at updated_at due ready_at assigned_at closed_at not_before "
+    "claim_by lease_until ladder ladder_at accept_by expires_at waits_until"
+)
+FLAGS = frozenset({"alone", "suspect"})
+
+
+@dataclass(frozen=True, slots=True)
+class Problem:
+    """One finding. `near` is the word that was probably meant, or ""."""
+
+    severity: Literal["error", "warning"]
+    file: Path
+    line: int
+    column: int
+    message: str
+    near: str = ""
+
+    def __str__(self) -> str:
+        return f"{self.file}:{self.line}:{self.column}: {self.severity}: {self.message}"
+
+
+def find_problems(team: Team, marked: Marked) -> list[Problem]:
+    """Everything the models cannot see."""
+    return list(_Check(team, marked).run())
+
+
+def rule_place(marked: Marked, at: tuple[Any, ...], error: RuleError) -> Mark:
+    """The place in the file of a position inside a rule's text (exact for one-line and `|` texts)."""
+    mark = marked.place(at)
+    if mark.block:
+        return Mark(mark.file, mark.line + error.line, error.column)
+    if error.line > 1:
+        return Mark(mark.file, mark.line + error.line - 1, error.column)
+    return Mark(mark.file, mark.line, mark.column + error.column - 1)
+
+
+class _Check:
+    def __init__(self, team: Team, marked: Marked) -> None:
+        self.team, self.marked = team, marked
+
+    def run(self) -> Iterator[Problem]:
+        yield from self._names()
+        yield from self._routes()
+        yield from self._ladders()
+        yield from self._gates()
+        yield from self._keywords()
+        yield from self._rules()
+        yield from self._reach()
+
+    def _at(
+        self, severity: Literal["error", "warning"], at: tuple[str | int, ...], message: str, hint: str = "",
+        *, key: bool = False,
+    ) -> Problem:  # fmt: skip
+        mark = self.marked.place(at, key=key)
+        return Problem(severity, mark.file, mark.line, mark.column, message, hint)
+
+    def _unknown(self, severity: Literal["error", "warning"], at: tuple[str | int, ...], what: str, word: str,
+                 known: list[str], effect: str = "") -> Problem:  # fmt: skip
+        hint = near(word, known)
+        rest = f"did you mean {hint!r}?" if hint else f"known: {', '.join(known) or 'none'}"
+        return self._at(severity, at, f"{what}{effect}; {rest}", hint)
+
+    def _names(self) -> Iterator[Problem]:
+        for name in self.team.people:
+            if name in self.team.agents:
+                yield self._at("error", ("people", name), f"{name} is an agent and a person; use two names", key=True)
+        targets = [self.team.priorities[p] for p in ("urgent", "high", "normal", "low")]
+        if targets != sorted(targets):
+            yield self._at("warning", ("priorities",), "a less important priority has the shorter target")
+        for name, agent in self.team.agents.items():
+            for index, other in enumerate(agent.hands_off_to):
+                if other not in self._who() and other not in self.team.capabilities:
+                    yield self._unknown(
+                        "warning", ("agents", name, "hands_off_to", index), f"nobody is or can {other!r}", other,
+                        [*self._who(), *self.team.capabilities],
+                    )  # fmt: skip
+
+    def _who(self) -> list[str]:
+        return [*self.team.agents, *self.team.people]
+
+    def _routes(self) -> Iterator[Problem]:
+        routes = self.team.routes
+        catch_all = next((i for i, r in enumerate(routes) if r.when is None), None)
+        if catch_all is None:
+            yield self._at(
+                "error", ("routes",), "the catch-all is missing: add a last route without `when`, as "
+                f"- needs: [{routes[-1].needs[0]}]", key=True,
+            )  # fmt: skip
+        for index, route in enumerate(routes):
+            if catch_all is not None and index > catch_all:
+                yield self._at(
+                    "warning", ("routes", index), "this route stands behind the catch-all; the catch-all is always "
+                    "tried last, so move it there" if route.when else "a second catch-all is never used",
+                )  # fmt: skip
+            yield from self._needs(route.needs, ("routes", index, "needs"))
+
+    def _needs(self, needs: list[str], at: tuple[str | int, ...]) -> Iterator[Problem]:
+        missing = [n for n in needs if n not in self.team.capabilities]
+        for name in missing:
+            yield self._unknown(
+                "warning", (*at, needs.index(name)), f"nobody on the team can {name!r}", name, self.team.capabilities,
+                ": such tickets wait and escalate",
+            )  # fmt: skip
+        if not missing and not any(set(needs) <= self.team.can(who) for who in self._who()):
+            yield self._at("warning", at, f"nobody can all of {', '.join(needs)}: such tickets wait and escalate")
+
+    def _ladders(self) -> Iterator[Problem]:
+        for i, ladder in enumerate(self.team.escalations):
+            before = 0.0
+            for j, step in enumerate(ladder.ladder):
+                at = ("escalations", i, "ladder", j)
+                if step.after_s <= before:
+                    yield self._at(
+                        "error", (*at, "after"), f"a ladder climbs: this step comes after {step.after_s:g} s, the one "
+                        f"before it after {before:g} s",
+                    )  # fmt: skip
+                before = step.after_s
+                if step.target and step.target not in self._who():
+                    word = "notify" if step.notify else "reassign"
+                    yield self._unknown(
+                        "error", (*at, word), f"no agent and no person is called {step.target!r}, so nobody would "
+                        "answer", step.target, self._who(),
+                    )  # fmt: skip
+                yield from self._needs_each(step.widen or [], (*at, "widen"))
+
+    def _needs_each(self, needs: list[str], at: tuple[str | int, ...]) -> Iterator[Problem]:
+        for index, name in enumerate(needs):
+            if name not in self.team.capabilities:
+                yield self._unknown(
+                    "error", (*at, index), f"nobody on the team can {name!r}", name, self.team.capabilities
+                )
+
+    def _gates(self) -> Iterator[Problem]:
+        for index, gate in enumerate(self.team.gates):
+            at = ("gates", index, "approver")
+            if gate.approver not in self._who():
+                yield self._unknown("error", at, f"unknown approver {gate.approver!r}", gate.approver, self._who())
+            agent = self.team.agents.get(gate.approver)
+            if gate.human and agent is not None and not agent.human:
+                yield self._at("error", at, f"only a person may say yes here, and {gate.approver} is not `human: true`")
+
+    def _keywords(self) -> Iterator[Problem]:
+        roles = [a.role for a in self.team.agents.values()]
+        for name in self.team.keywords:
+            if name not in self.team.capabilities and name not in roles:
+                yield self._unknown(
+                    "warning", ("keywords", name), f"nobody on the team can {name!r}", name, self.team.capabilities,
+                    ", so these examples are not used",
+                )  # fmt: skip
+
+    def _rules(self) -> Iterator[Problem]:
+        rules: list[tuple[tuple[str | int, ...], Rule | None]] = [
+            *((("routes", i, "when"), r.when) for i, r in enumerate(self.team.routes)),
+            *((("escalations", i, "when"), r.when) for i, r in enumerate(self.team.escalations)),
+            *((("gates", i, "when"), g.when) for i, g in enumerate(self.team.gates)),
+        ]
+        for at, rule in rules:
+            if rule is None:
+                continue
+            rule.evaluate({})  # must not raise, whatever is missing
+            problem = rule.try_samples(sample_ticket())
+            if problem:
+                yield self._at("error", at, f"this rule can never be evaluated: {problem}")
+            if at[0] != "gates" and rule.fields("action"):
+                yield self._at("warning", at, "`action` is only known in gates: this rule will not match")
+
+    def _reach(self) -> Iterator[Problem]:
+        """Agents that nothing leads to. Only a hand-off that names one of their capabilities would."""
+        team = self.team
+        reached = {c for route in team.routes for c in route.needs}
+        reached |= {c for c in team.keywords if c in team.capabilities}
+        reached |= {team.capability_of_role(role) for role in team.keywords if role not in team.capabilities} - {""}
+        reached |= {c for a in team.agents.values() for c in a.hands_off_to}
+        reached |= {c for ladder in team.escalations for step in ladder.ladder for c in step.widen or []}
+        reached |= set(team.aliases.values())
+        named = {step.target for ladder in team.escalations for step in ladder.ladder}
+        named |= {gate.approver for gate in team.gates} | {c for a in team.agents.values() for c in a.hands_off_to}
+        for name, agent in team.agents.items():
+            if name not in named and not reached & set(agent.can) and not agent.examples:
+                yield self._at(
+                    "warning", ("agents", name), f"no route, gate, ladder or example leads to {name}: only tickets "
+                    f"whose type or needs say {' or '.join(agent.can)} reach it", key=True,
+                )  # fmt: skip
+
+
+def sample_ticket() -> dict[str, Any]:
+    """One plausible value for every field of a ticket."""
+    return {
+        name: [] if name in LISTS else {} if name in MAPS else 1.0 if name in NUMBERS else name in FLAGS or "text"
+        for name in TICKET_FIELDS
+    }

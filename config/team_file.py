@@ -1,0 +1,259 @@
+"""What a team file may say: strict, frozen models. `config/team.py` reads files into them.
+
+Times are written as 30m, 4h or 30_minutes and kept in seconds.
+"""
+
+from __future__ import annotations
+
+import hashlib
+from functools import cached_property
+from pathlib import Path
+from typing import Annotated, Any, Literal
+
+from pydantic import (
+    BaseModel,
+    BeforeValidator,
+    ConfigDict,
+    Field,
+    PlainSerializer,
+    PlainValidator,
+    WithJsonSchema,
+    field_validator,
+    model_validator,
+)
+
+from .calendar import Hours
+from .duration import duration_s
+from .rules import Rule, near
+
+__all__ = [
+    "AgentSpec", "Gate", "Keywords", "Ladder", "LadderStep", "Limits", "PRIORITIES", "Person", "Priority", "Route",
+    "Team", "TeamFile",
+]  # fmt: skip
+
+Priority = Literal["urgent", "high", "normal", "low"]
+PRIORITIES: dict[str, float] = {"urgent": 300.0, "high": 1800.0, "normal": 14400.0, "low": 86400.0}
+
+Id = Annotated[str, Field(pattern=r"^[a-z][a-z0-9_]{0,63}$")]
+Capability = Annotated[str, Field(pattern=r"^[a-z][a-z0-9_.-]{0,99}$")]
+Type = Annotated[str, Field(min_length=1, max_length=100)]
+Sentence = Annotated[str, Field(min_length=1, max_length=500)]
+Brain = Annotated[
+    str,
+    Field(
+        pattern=r"^(offline|openai|outside|python:[A-Za-z_][\w.]*:[A-Za-z_][\w.]*|exec:\s*\S.*)$",
+        description="offline, openai, outside, python:module:function or exec:command",
+    ),
+]
+Seconds = Annotated[
+    float,
+    BeforeValidator(lambda v: v if isinstance(v, bool) else duration_s(v)),
+    WithJsonSchema({"type": ["string", "number"], "examples": ["30m", "4h"]}),
+]
+
+
+def _rule(value: Any) -> Rule:
+    if isinstance(value, Rule):
+        return value
+    if not isinstance(value, str) or not value.strip():
+        raise ValueError('a condition is a text like: ticket.type == "bug"')
+    return Rule(value)
+
+
+def _hours(value: Any) -> Hours:
+    if isinstance(value, Hours):
+        return value
+    if not isinstance(value, str):
+        raise ValueError("hours are a text like: Mon-Fri 08:00-18:00 Europe/Berlin")
+    return Hours(value)
+
+
+When = Annotated[
+    Rule,
+    PlainValidator(_rule),
+    PlainSerializer(lambda r: r.source, return_type=str),
+    WithJsonSchema({"type": "string", "description": "CEL over ticket, action, customer, steps, now"}),
+]
+WorkingHours = Annotated[
+    Hours,
+    PlainValidator(_hours),
+    PlainSerializer(lambda h: h.text, return_type=str),
+    WithJsonSchema({"type": "string", "examples": ["Mon-Fri 08:00-18:00 Europe/Berlin"]}),
+]
+
+
+class _Strict(BaseModel):
+    model_config = ConfigDict(extra="forbid", frozen=True, allow_inf_nan=False)
+
+
+class AgentSpec(_Strict):
+    """One agent. Its name is the key in `agents`."""
+
+    role: Annotated[str, Field(pattern=r"^[a-z][a-z0-9_-]*$", description="names roles/<role>.md")]
+    can: Annotated[list[Capability], Field(min_length=1)]
+    capacity: Annotated[int, Field(ge=1, le=1000, description="tickets at a time")] = 1
+    brain: Brain = "offline"
+    hours: WorkingHours | None = None
+    human: Annotated[bool, Field(description="a person answers, not a program")] = False
+    hands_off_to: Annotated[list[Type], Field(description="agents or capabilities it usually asks")] = []
+    examples: Annotated[list[Sentence], Field(description="sentences of tickets for its first capability")] = []
+
+
+class Person(_Strict):
+    """Somebody who is told things and may decide, but pulls no tickets."""
+
+    notify: Annotated[str, Field(min_length=1, description="address: mailto://..., https://...")]
+    can: list[Capability] = []
+
+
+class Route(_Strict):
+    """Which capability a ticket needs. Without `when` it is the catch-all."""
+
+    when: When | None = None
+    needs: Annotated[list[Capability], Field(min_length=1)]
+    type: Type | None = None
+    priority: Priority | None = None
+    category: Type | None = None
+
+
+class LadderStep(_Strict):
+    """After this long in open state: tell somebody, give it to somebody, or let others take it too."""
+
+    after_s: Seconds = Field(alias="after")
+    notify: Id | None = None
+    reassign: Id | None = None
+    widen: Annotated[list[Capability], Field(min_length=1)] | None = None
+
+    @model_validator(mode="after")
+    def _one(self) -> LadderStep:
+        if sum(x is not None for x in (self.notify, self.reassign, self.widen)) != 1:
+            raise ValueError("a step says exactly one of notify, reassign, widen")
+        return self
+
+    @property
+    def target(self) -> str:
+        """Who is told or gets it; "" when the step widens."""
+        return self.notify or self.reassign or ""
+
+
+class Ladder(_Strict):
+    when: When | None = None
+    ladder: Annotated[list[LadderStep], Field(min_length=1)]
+
+
+class Gate(_Strict):
+    """An action that needs a yes first."""
+
+    when: When
+    approver: Id
+    expires_s: Seconds | None = Field(None, alias="expires")
+    human: Annotated[bool, Field(description="only a person may say yes")] = False
+
+
+class Keywords(_Strict):
+    """How tickets for one capability sound. A cue in <angle brackets> is a feature, as <stack trace>."""
+
+    cues: list[Sentence] = []
+    sentences: list[Sentence] = []
+
+
+class Limits(_Strict):
+    """This team's own limits; empty = the setting of the same name."""
+
+    max_handoffs: Annotated[int, Field(ge=1, le=100)] | None = None
+    max_crashes: Annotated[int, Field(ge=1, le=100)] | None = None
+    run_deadline_s: Seconds | None = Field(None, alias="run_deadline")
+
+
+class TeamFile(_Strict):
+    """A team.yaml."""
+
+    team: Id
+    description: str = ""
+    version: Annotated[int, Field(ge=1)] = 1
+    priorities: Annotated[dict[Priority, Seconds], Field(description="target for the first useful answer")] = Field(
+        default_factory=lambda: dict(PRIORITIES), validate_default=True
+    )
+    agents: Annotated[dict[Id, AgentSpec], Field(min_length=1)]
+    people: dict[Id, Person] = {}
+    aliases: Annotated[dict[Type, Type], Field(description="what a sender says -> the type we mean")] = {}
+    routes: Annotated[list[Route], Field(min_length=1)]
+    keywords: Annotated[dict[str, Keywords], Field(description="by capability or role")] = {}
+    escalations: list[Ladder] = []
+    gates: list[Gate] = []
+    limits: Limits = Limits()
+
+    @field_validator("priorities", mode="before")
+    @classmethod
+    def _all_four(cls, value: Any) -> Any:
+        if not isinstance(value, dict):
+            return value
+        for name in value:
+            if name not in PRIORITIES:
+                hint = near(str(name), PRIORITIES)
+                raise ValueError(
+                    f"unknown priority {name!r}; " + (f"did you mean {hint!r}?" if hint else ", ".join(PRIORITIES))
+                )
+        return {**PRIORITIES, **value}
+
+
+class Team(TeamFile):
+    """A team as it runs: the file, where it lies, and the installation's default ladder. Compared by its content."""
+
+    folder: Path = Path()
+    escalation_s: float = 1800.0
+
+    def __hash__(self) -> int:
+        return hash(self.digest)
+
+    def __eq__(self, other: object) -> bool:
+        return isinstance(other, Team) and other.digest == self.digest and other.folder == self.folder
+
+    @property
+    def name(self) -> str:
+        return self.team
+
+    @cached_property
+    def digest(self) -> str:
+        """A name for exactly this content, wherever it lies."""
+        return hashlib.sha256(self.model_dump_json(by_alias=True, exclude={"folder"}).encode()).hexdigest()
+
+    def can(self, who: str) -> set[str]:
+        """What an agent or a person can do; nothing for a stranger."""
+        spec = self.agents.get(who) or self.people.get(who)
+        return set(spec.can) if spec else set()
+
+    @cached_property
+    def capabilities(self) -> list[str]:
+        """Everything somebody on the team can do."""
+        return sorted({c for who in (*self.agents, *self.people) for c in self.can(who)})
+
+    def agents_for(self, needs: list[str]) -> list[str]:
+        """Agents who can do all of `needs`, in the file's order."""
+        return [name for name, spec in self.agents.items() if set(needs) <= set(spec.can)]
+
+    def capability_of_role(self, role: str) -> str:
+        """The first capability of the first agent in that role; "" when nobody has it."""
+        return next((spec.can[0] for spec in self.agents.values() if spec.role == role), "")
+
+    def decision_makers(self) -> list[str]:
+        """Agents with the role decision-maker or the capability `decision`, in the file's order."""
+        return [n for n, a in self.agents.items() if a.role == "decision-maker" or "decision" in a.can]
+
+    def target_s(self, priority: str) -> float:
+        """Seconds to the first useful answer."""
+        return dict[str, float](self.priorities)[priority]
+
+    def ladder_for(self, facts: dict[str, Any]) -> Ladder | None:
+        """The first ladder whose condition holds; else the default: tell the first decision-maker. None: no such."""
+        for ladder in self.escalations:
+            if ladder.when is None or ladder.when.evaluate(facts).value:
+                return ladder
+        return self._default_ladder
+
+    @cached_property
+    def _default_ladder(self) -> Ladder | None:
+        told = next(iter([*self.decision_makers(), *self.people]), None)
+        if told is None:
+            return None
+        return Ladder(ladder=[LadderStep(after=self.escalation_s, notify=told)])

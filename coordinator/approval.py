@@ -1,0 +1,63 @@
+"""Decide who may approve an action.
+
+First rule that matches wins:
+  1. the approver the asking agent named, if the team has one of that name
+  2. the approver of the first gate whose rule says yes - or cannot be evaluated: a doubtful gate is a closed gate
+  3. whoever can `approval`
+Never the agent that asks.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any
+
+from shiftlead.config.team import Gate, Team
+from shiftlead.queues.ticket import Ticket
+
+__all__ = ["Approver", "approver_for"]
+
+
+@dataclass(frozen=True, slots=True)
+class Approver:
+    """`named` or, where it is None, anybody who has `needs`. `expires_s`: seconds until the approval is void."""
+
+    named: str | None
+    needs: list[str]
+    expires_s: float | None
+    reasons: list[str]
+
+
+def approver_for(ticket: Ticket, team: Team) -> Approver:
+    """Who decides this approval ticket."""
+    asker = ticket.asked_by
+    if ticket.named and ticket.named != asker:
+        return Approver(ticket.named, [], None, [f"{asker} asked {ticket.named}"])
+    arguments = ticket.context.get("arguments")
+    action: dict[str, Any] = {"name": ticket.context.get("action")} | (arguments if isinstance(arguments, dict) else {})
+    facts = {
+        "ticket": ticket.model_dump(),
+        "action": action,
+        "customer": ticket.context.get("customer_facts", {}),
+        "steps": ticket.steps,
+    }
+    for number, gate in enumerate(team.gates, 1):
+        if gate.approver == asker:
+            continue
+        verdict = gate.when.evaluate(facts)
+        if verdict.value is None:
+            reason = (
+                f"gate {number} could not be evaluated ({verdict.problem}), so it is closed: {gate.approver} decides"
+            )
+            return Approver(_who(gate, team), [], gate.expires_s, [reason])
+        if verdict.value:
+            return Approver(_who(gate, team), [], gate.expires_s, [f"gate {number} asks for {gate.approver}"])
+    return Approver(None, ["approval"], None, ["no gate names an approver; anybody who can `approval` decides"])
+
+
+def _who(gate: Gate, team: Team) -> str:
+    """The gate's approver; where only a person may say yes and the approver is a program, the first person who can."""
+    spec = team.agents.get(gate.approver)
+    if gate.human and spec is not None and not spec.human:
+        return next((name for name, person in team.people.items() if "approval" in person.can), gate.approver)
+    return gate.approver

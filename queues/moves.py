@@ -1,0 +1,344 @@
+"""One function per move: a ticket and what was decided go in, the change to commit comes out. All pure.
+
+Every change passes `_change`, which asks the lifecycle table and raises the fencing token where the holder changes.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+from typing import Any
+
+from .errors import IllegalMove
+from .lifecycle import HELD, OPEN, Move, State, allows, legal_moves
+from .report import AskHuman, AskRequester, Blocked, Failed, HandOff, Later, Packet, Resolved, Reviewed, StepDone
+from .store import Change, Idempotency
+from .ticket import Attempts, Draft, Line, Ticket
+
+__all__ = [
+    "accept", "advance", "answer", "ask", "assign", "block", "cancel", "claim", "defer", "escalate", "fail", "give_back",
+    "hand_off", "next_token", "note", "recover", "reopen", "resolve", "resume", "send_back", "submit", "triage", "wake",
+]  # fmt: skip
+
+EPOCH_STEP = 1_000_000
+ONE_DAY_S = 86_400.0
+FREE: dict[str, Any] = {"assigned_to": None, "worker": None, "alone": False, "claim_by": None, "lease_until": None}
+
+
+def next_token(token: int, epoch: int) -> int:
+    """The next fencing token: higher than every one before it, also than any of an earlier epoch (I3)."""
+    return max(token + 1, epoch * EPOCH_STEP)
+
+
+def accept(
+    draft: Draft, *, ticket_id: str, number: str, team: str, actor: str, now: float, epoch: int, trace_id: str,
+    idempotency: Idempotency | None = None, **lineage: Any,
+) -> Change:  # fmt: skip
+    """A new ticket from a draft; `lineage` sets parent, children's fields and the packet."""
+    first_line = next((line.strip() for line in draft.body.splitlines() if line.strip()), "")
+    values: dict[str, Any] = draft.model_dump(exclude={"team", "number", "assigned_to", "title", "priority"})
+    values |= {
+        "title": draft.title or first_line[:140],
+        "priority": draft.priority or "normal",
+        "named": draft.assigned_to,
+    }
+    after = Ticket(
+        **(values | lineage), id=ticket_id, number=number, team=team, state=State.NEW, version=1,
+        token=next_token(0, epoch), created_at=now, updated_at=now, due=now, trace_id=trace_id,
+    )  # fmt: skip
+    detail = draft.model_dump(exclude_defaults=True, exclude={"team"})
+    if after.packet:
+        detail["packet"] = after.packet.model_dump()
+    line = _line(after, Move.ACCEPT, actor, now, None, detail=detail)
+    return Change(None, after, line, idempotency=idempotency)
+
+
+def triage(
+    ticket: Ticket, *, state: State, reasons: Sequence[str], actor: str, now: float, epoch: int, **decided: Any
+) -> Change:
+    values = decided | ({"ready_at": now} if state is State.READY else {})
+    values |= {"closed_at": now} if state is State.CANCELLED else {}
+    detail = {k: v for k, v in decided.items() if v not in (None, [], "")}
+    return _change(
+        ticket, Move.TRIAGE, actor, now, epoch, state, reason="; ".join(reasons), detail=detail,
+        values=values | {"reason": "; ".join(reasons)},
+    )  # fmt: skip
+
+
+def wake(ticket: Ticket, *, now: float, epoch: int) -> Change:
+    values = {"not_before": None, "ready_at": now}
+    return _change(ticket, Move.WAKE, "timer:wake", now, epoch, State.READY, values=values)
+
+
+def assign(
+    ticket: Ticket, agent: str, *, reasons: Sequence[str], capacity: int, claim_by: float | None, now: float, epoch: int
+) -> Change:
+    """Give it to `agent`: a slot is taken, or the commit is refused with `slots`."""
+    reason = "; ".join(reasons)
+    values = {"assigned_to": agent, "assigned_at": now, "claim_by": claim_by, "reason": reason}
+    return _change(
+        ticket, Move.ASSIGN, "coordinator", now, epoch, State.ASSIGNED, values=values, reason=reason, capacity=capacity
+    )
+
+
+def claim(ticket: Ticket, worker: str, *, alone: bool, lease_until: float | None, now: float, epoch: int) -> Change:
+    values = {
+        "worker": worker, "alone": alone, "lease_until": lease_until, "claim_by": None, "accept_by": None,
+        "last_op": f"claim:{worker}",
+    }  # fmt: skip
+    return _change(
+        ticket, Move.CLAIM, f"agent:{ticket.assigned_to}", now, epoch, State.WORKING, values=values,
+        detail={"worker": worker, "lease_until": lease_until} | ({"alone": True} if alone else {}),
+    )  # fmt: skip
+
+
+def give_back(
+    ticket: Ticket, *, reason: str, actor: str, now: float, epoch: int, counter: str = "", held: int | None = None,
+    suspect: bool | None = None, **values: Any,
+) -> Change:  # fmt: skip
+    """Back to ready. `counter`: undelivered, handed_back or crashed."""
+    values = {"ready_at": now, "reason": reason} | values
+    if counter:
+        values["attempts"] = _counted(ticket, counter)
+    if suspect is not None:
+        values["suspect"] = suspect
+    return _change(
+        ticket, Move.GIVE_BACK, actor, now, epoch, State.READY, values=values, reason=reason, held=held,
+        detail={"counter": counter} if counter else None,
+    )  # fmt: skip
+
+
+def recover(ticket: Ticket, *, now: float, epoch: int) -> Change:
+    """After a rebuild nobody is known to hold anything; the agent that did is asked first."""
+    values = {"prefers": ticket.assigned_to, "ready_at": now, "reason": "the queues were rebuilt from the ledger"}
+    return _change(
+        ticket, Move.RECOVER, "coordinator", now, epoch, State.READY, values=values, reason=str(values["reason"])
+    )
+
+
+def advance(ticket: Ticket, report: StepDone, *, next_needs: list[str], held: int, now: float, epoch: int) -> Change:
+    result = {"result": report.result, "confidence": report.confidence, "agent": ticket.assigned_to, "at": now}
+    values = {
+        "steps": ticket.steps | {report.name: result}, "step": report.name, "needs": next_needs, "named": None,
+        "prefers": None, "ready_at": now,
+    }  # fmt: skip
+    return _by_agent(
+        ticket,
+        Move.ADVANCE,
+        State.READY,
+        held,
+        now,
+        epoch,
+        values,
+        {"step": report.name, **result, "needs": next_needs},
+    )
+
+
+def submit(ticket: Ticket, report: Resolved, *, held: int, now: float, epoch: int) -> Change:
+    author = ticket.assigned_to or ""
+    values = {
+        "result": report.model_dump(), "needs": ["quality_check"], "named": None, "prefers": None,
+        "excluded": [*ticket.excluded, author], "step": "review", "ready_at": now,
+    }  # fmt: skip
+    return _by_agent(ticket, Move.SUBMIT, State.READY, held, now, epoch, values, report.model_dump())
+
+
+def resolve(ticket: Ticket, report: Resolved, *, held: int | None, now: float, epoch: int) -> Change:
+    values = {"result": report.model_dump(), "closed_at": now, "reason": report.reason, "suspect": False}
+    return _by_agent(ticket, Move.RESOLVE, State.RESOLVED, held, now, epoch, values, report.model_dump())
+
+
+def answer(ticket: Ticket, report: Resolved, *, actor: str, now: float, epoch: int) -> Change:
+    """A person's word on an approval."""
+    values = {"result": report.model_dump(), "closed_at": now, "reason": report.reason}
+    return _change(
+        ticket, Move.ANSWER, actor, now, epoch, State.RESOLVED, values=values, detail=report.model_dump(),
+        reason=report.reason,
+    )  # fmt: skip
+
+
+def send_back(
+    ticket: Ticket, report: Reviewed, *, author: str, held: int, now: float, epoch: int, needs: list[str]
+) -> Change:
+    values = {
+        "checks": report.failed_checks, "round": ticket.round + 1, "prefers": author, "needs": needs, "step": "revise",
+        "excluded": [a for a in ticket.excluded if a != author], "ready_at": now,
+    }  # fmt: skip
+    return _by_agent(ticket, Move.SEND_BACK, State.READY, held, now, epoch, values, report.model_dump())
+
+
+def hand_off(
+    ticket: Ticket, children: Iterable[Ticket], report: HandOff | Resolved, *, held: int, now: float, epoch: int
+) -> Change:
+    """Wait for the children; the agent that asked goes on with their results."""
+    made = list(children)
+    values = {
+        "children": [*ticket.children, *(c.id for c in made)],
+        "awaits": [c.id for c in made], "waits_for": "children", "waits_until": None,
+        "prefers": ticket.assigned_to, "suspect": False,
+    }  # fmt: skip
+    detail = report.model_dump() | {"children": [c.number for c in made]}
+    return _by_agent(ticket, Move.HAND_OFF, State.WAITING, held, now, epoch, values, detail)
+
+
+def ask(
+    ticket: Ticket, report: AskHuman | AskRequester, child: Ticket | None, *, held: int, now: float, epoch: int
+) -> Change:
+    values: dict[str, Any] = {"prefers": ticket.assigned_to, "waits_for": "requester", "waits_until": None}
+    detail = report.model_dump()
+    if child is not None:
+        values |= {"children": [*ticket.children, child.id], "awaits": [child.id], "waits_for": "children"}
+        detail["children"] = [child.number]
+    return _by_agent(ticket, Move.ASK, State.WAITING, held, now, epoch, values, detail)
+
+
+def block(ticket: Ticket, report: Blocked, *, held: int, now: float, epoch: int) -> Change:
+    until = report.until if report.until is not None else now + ONE_DAY_S
+    values = {"waits_for": f"{report.owner}: {report.action}", "waits_until": until, "prefers": ticket.assigned_to}
+    return _by_agent(ticket, Move.BLOCK, State.WAITING, held, now, epoch, values, report.model_dump())
+
+
+def defer(ticket: Ticket, report: Later | Failed, *, until: float, held: int, now: float, epoch: int) -> Change:
+    values: dict[str, Any] = {"not_before": until}
+    if isinstance(report, Failed):
+        values |= {"attempts": _counted(ticket, "handed_back"), "reason": report.error[:500]}
+    else:
+        values["prefers"] = ticket.assigned_to
+    return _by_agent(
+        ticket, Move.DEFER, State.SCHEDULED, held, now, epoch, values, report.model_dump() | {"until": until}
+    )
+
+
+def resume(ticket: Ticket, answers: list[dict[str, Any]], *, actor: str, reason: str, now: float, epoch: int) -> Change:
+    values = {
+        "answers": [*ticket.answers, *answers], "awaits": [], "waits_for": "", "waits_until": None, "ready_at": now,
+        "reason": reason,
+    }  # fmt: skip
+    return _change(
+        ticket, Move.RESUME, actor, now, epoch, State.READY, values=values, reason=reason, detail={"answers": answers}
+    )
+
+
+def escalate(
+    ticket: Ticket, *, ladder: int, ladder_at: float | None, told: Sequence[str], to: str | None, reason: str,
+    now: float, epoch: int, actor: str = "timer:ladder", **values: Any,
+) -> Change:  # fmt: skip
+    """One step of the ladder: somebody is told, or (`to`) somebody else gets it."""
+    values = {"ladder": ladder, "ladder_at": ladder_at} | values
+    state = ticket.state
+    if to is not None:
+        state = State.READY
+        values |= {"named": to, "prefers": None, "ready_at": now, "reason": reason}
+    detail = {"step": ladder, "told": list(told)} | ({"reassigned_to": to} if to else {})
+    return _change(ticket, Move.ESCALATE, actor, now, epoch, state, values=values, reason=reason, detail=detail)
+
+
+def fail(
+    ticket: Ticket, *, reason: str, actor: str, now: float, epoch: int, held: int | None = None, **values: Any
+) -> Change:
+    result = {"kind": "failed", "error": reason}
+    return _change(
+        ticket, Move.FAIL, actor, now, epoch, State.FAILED, reason=reason, held=held, detail=result,
+        values={"closed_at": now, "reason": reason, "result": result} | values,
+    )  # fmt: skip
+
+
+def cancel(ticket: Ticket, *, reason: str, actor: str, now: float, epoch: int) -> Change:
+    return _change(
+        ticket,
+        Move.CANCEL,
+        actor,
+        now,
+        epoch,
+        State.CANCELLED,
+        reason=reason,
+        values={"closed_at": now, "reason": reason},
+    )
+
+
+def reopen(
+    ticket: Ticket, *, reason: str, actor: str, now: float, epoch: int, due: float, ladder_at: float | None
+) -> Change:
+    values = {
+        "life": ticket.life + 1, "closed_at": None, "ready_at": now, "due": due, "ladder": 0, "ladder_at": ladder_at,
+        "attempts": Attempts(), "result": None, "reason": reason, "expires_at": None, "suspect": False,
+    }  # fmt: skip
+    return _change(ticket, Move.REOPEN, actor, now, epoch, State.READY, values=values, reason=reason)
+
+
+def note(
+    ticket: Ticket, text: str, *, actor: str, now: float, kind: str = "note", held: int | None = None, **detail: Any
+) -> Change:
+    """A ledger line without a move."""
+    line = _line(ticket, kind, actor, now, ticket.state, reason=text, detail=detail)
+    return Change(ticket, ticket, line, note=True, held=held)
+
+
+def packet_for(
+    ticket: Ticket, report: HandOff | Resolved, ancestors: Sequence[Ticket], *, numbers: Sequence[str]
+) -> Packet:
+    """The handoff message of `ticket` (TA-11). Slots the agent did not fill are filled from the ticket."""
+    given = report.packet if isinstance(report, HandOff) and report.packet else None
+    base = given or Packet(task_id=ticket.number)
+    summary = report.question if isinstance(report, HandOff) else report.reason or report.summary
+    return base.model_copy(
+        update={
+            "task_id": ticket.number,
+            "source": base.source or ticket.source,
+            "urgency": base.urgency if given else ticket.priority,
+            "impact_summary": base.impact_summary or ticket.summary or ticket.title,
+            "next_questions": base.next_questions or ([summary] if summary else []),
+            "evidence_snippets": base.evidence_snippets or ([ticket.body[:2000]] if ticket.body else []),
+            "lineage": list(numbers),
+            "history_of": [*(a.id for a in reversed(ancestors)), ticket.id],
+            "from_agent": ticket.assigned_to or "",
+            "state": base.state | ({"steps": ticket.steps} if ticket.steps else {}),
+        }
+    )
+
+
+def _by_agent(
+    ticket: Ticket, move: Move, state: State, held: int | None, now: float, epoch: int, values: dict[str, Any],
+    detail: dict[str, Any],
+) -> Change:  # fmt: skip
+    """A report of the holding agent. Its token is the report's operation id: a repeated report gets the stored answer."""
+    values = values | {"last_op": f"report:{ticket.token}"}
+    actor = f"agent:{ticket.assigned_to}"
+    reason = str(detail.get("reason") or detail.get("error") or detail.get("why") or "")
+    return _change(ticket, move, actor, now, epoch, state, values=values, detail=detail, held=held, reason=reason)
+
+
+def _change(
+    ticket: Ticket, move: Move, actor: str, now: float, epoch: int, state: State, *, values: dict[str, Any] | None = None,
+    reason: str = "", detail: dict[str, Any] | None = None, held: int | None = None, capacity: int | None = None,
+) -> Change:  # fmt: skip
+    kind = actor.partition(":")[0]
+    if not allows(move, kind, ticket.state, state):
+        raise IllegalMove(ticket.number, move, ticket.state, legal_moves(ticket.state), kind)
+    values = dict(values or {})
+    if ticket.state in HELD and state not in HELD:
+        free = FREE if state in OPEN else {"lease_until": None}  # a closed ticket tells who did it
+        values = free | values
+    moved = state is not ticket.state
+    after = ticket.changed(
+        **values, state=state, version=ticket.version + 1, updated_at=now,
+        token=next_token(ticket.token, epoch) if moved else ticket.token,
+    )  # fmt: skip
+    line = _line(after, move, actor, now, ticket.state, reason=reason, detail=detail or {})
+    if line.agent is None:
+        line.agent = ticket.assigned_to
+    return Change(ticket, after, line, held=held, capacity=capacity)
+
+
+def _line(
+    after: Ticket, move: str, actor: str, now: float, before: State | None, *, reason: str = "",
+    detail: dict[str, Any] | None = None,
+) -> Line:  # fmt: skip
+    return Line(
+        ticket=after.id, number=after.number, move=str(move), actor=actor, at=now, before=before, after=after.state,
+        version=after.version, token=after.token, life=after.life, agent=after.assigned_to, reason=reason,
+        detail=detail or {},
+    )  # fmt: skip
+
+
+def _counted(ticket: Ticket, counter: str) -> Attempts:
+    return ticket.attempts.model_copy(update={counter: getattr(ticket.attempts, counter) + 1})

@@ -1,0 +1,105 @@
+"""Timers are ours: one sorted set per team, armed and cancelled by the commit that moves the ticket.
+
+They fire late but never early, and once: the change a timer asks for is decided on the ticket as it stands, and it
+disarms the timer in the same commit. The escalation ladder's steps are decided in `coordinator/escalation.py`.
+
+| kind   | armed while          | firing means                                                    |
+|--------|----------------------|-----------------------------------------------------------------|
+| wake   | scheduled            | ready                                                           |
+| claim  | assigned             | back to ready, counted as undelivered                           |
+| lease  | working              | back to ready; suspect, if its worker is gone                   |
+| wait   | waiting for a person | ready again: nobody answered                                    |
+| accept | handed on, unclaimed | the decision-maker hears of it                                  |
+| expire | approval, open       | failed: nobody decided; its parent goes on and knows            |
+| ladder | open                 | the next escalation step                                        |
+"""
+
+from __future__ import annotations
+
+from collections.abc import Collection
+from typing import NamedTuple
+
+import redis
+
+from . import moves
+from .keys import Keys
+from .lifecycle import State
+from .store import Change
+from .ticket import Ticket
+
+__all__ = ["Timer", "crashed", "due", "fired", "next_at"]
+
+
+class Timer(NamedTuple):
+    """`kind` of timer of one ticket, and the moment it was armed for (unix seconds)."""
+
+    kind: str
+    ticket: str
+    at: float
+
+
+def due(client: redis.Redis, keys: Keys, now: float, limit: int = 500) -> list[Timer]:
+    """Timers whose moment has come, the oldest first."""
+    found = client.zrangebyscore(keys.timers, "-inf", now, start=0, num=limit, withscores=True)
+    return [Timer(*member.split(":", 1), at) for member, at in found]
+
+
+def next_at(client: redis.Redis, keys: Keys) -> float | None:
+    """When the next timer fires, unix seconds."""
+    first = client.zrange(keys.timers, 0, 0, withscores=True)
+    return float(first[0][1]) if first else None
+
+
+def fired(
+    timer: Timer, ticket: Ticket, *, now: float, epoch: int, present: Collection[str], max_crashes: int,
+    deciders: list[str],
+) -> list[Change]:  # fmt: skip
+    """The change a due timer (not `ladder`) asks for; empty when the ticket has moved on. `present`: live workers."""
+    match timer.kind, ticket.state:
+        case "wake", State.SCHEDULED:
+            return [moves.wake(ticket, now=now, epoch=epoch)]
+        case "claim", State.ASSIGNED:
+            late = now - (ticket.assigned_at or now)
+            reason = f"{ticket.assigned_to} did not claim it within {late:.0f} s"
+            return [
+                moves.give_back(
+                    ticket, reason=reason, actor="timer:claim", counter="undelivered", now=now, epoch=epoch
+                )
+            ]  # fmt: skip
+        case "lease", State.WORKING:
+            if ticket.worker not in present:
+                reason = f"the lease ran out and worker {ticket.worker} gives no sign of life"
+                return [crashed(ticket, reason=reason, actor="timer:lease", now=now, epoch=epoch, limit=max_crashes)]
+            reason = f"worker {ticket.worker} did not renew its lease"
+            return [
+                moves.give_back(
+                    ticket, reason=reason, actor="timer:lease", counter="handed_back", now=now, epoch=epoch
+                )
+            ]  # fmt: skip
+        case "wait", State.WAITING:
+            reason = f"nobody answered in time ({ticket.waits_for})"
+            return [moves.resume(ticket, [], actor="timer:wait", reason=reason, now=now, epoch=epoch)]
+        case "accept", State.NEW | State.READY | State.ASSIGNED:
+            reason = "the handoff was not taken up in time"
+            return [
+                moves.escalate(
+                    ticket, ladder=ticket.ladder, ladder_at=ticket.ladder_at, told=deciders, to=None, reason=reason,
+                    now=now, epoch=epoch, actor="timer:accept", accept_by=None,
+                )
+            ]  # fmt: skip
+        case "expire", state if ticket.is_open and state is not State.WAITING:
+            reason = "nobody decided before the approval expired"
+            return [moves.fail(ticket, reason=reason, actor="timer:expire", now=now, epoch=epoch)]
+    return []
+
+
+def crashed(ticket: Ticket, *, reason: str, actor: str, now: float, epoch: int, limit: int) -> Change:
+    """Its worker died. Only a crash while the ticket was alone in the process is its own; the last one fails it (I17)."""
+    if not ticket.alone:
+        return moves.give_back(ticket, reason=reason, actor=actor, suspect=True, now=now, epoch=epoch)
+    count = ticket.attempts.crashed + 1
+    if count >= limit:
+        why = f"it crashed its worker {count} times while alone; the last time: {reason}"
+        attempts = ticket.attempts.model_copy(update={"crashed": count})
+        return moves.fail(ticket, reason=why, actor=actor, now=now, epoch=epoch, attempts=attempts)
+    return moves.give_back(ticket, reason=reason, actor=actor, counter="crashed", suspect=True, now=now, epoch=epoch)
