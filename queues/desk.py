@@ -7,207 +7,27 @@ call is recognised by the operation it repeats and gets the stored answer.
 
 from __future__ import annotations
 
-import hashlib
-import json
-import time
-from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from collections.abc import Sequence
 from datetime import UTC, datetime
-from typing import Any, Protocol
+from typing import Any
 
-import redis
 from uuid_utils import uuid7
 
-from shiftlead.config.clock import Clock
-from shiftlead.config.settings import Settings
-from shiftlead.config.team import Team
-
 from . import moves, timers
-from .errors import (
-    IllegalMove,
-    KeyReused,
-    NoSlot,
-    NotFound,
-    NotRecorded,
-    NotYours,
-    Rebuilding,
-    Refused,
-    ShiftleadError,
-    StaleToken,
-    Unavailable,
-)
-from .keys import Keys
-from .lifecycle import State, legal_moves, row
-from .reports import Asked, changes_for
+from .accepting import Accepted, Accepting
+from .committing import CONFLICTS
+from .errors import NotFound, NotYours, Refused, StaleToken, Unavailable
+from .lifecycle import State
 from .report import Report, Resolved
-from .store import Change, Idempotency, Refusal, Store
-from .ticket import AgentState, Draft, Line, Ticket
+from .reports import Asked, changes_for
+from .store import Change, Refusal
+from .ticket import AgentState, Line, Ticket
 
-__all__ = ["Accepted", "Desk", "LedgerView", "RecordedView"]
-
-CONFLICTS = 20  # races lost in a row before the desk says "try again" instead of trying
-
-
-class LedgerView(Protocol):
-    """What the desk reads from SQL."""
-
-    def ticket(self, team: str, id_or_number: str) -> tuple[Ticket, int] | None: ...
-    def idempotency(self, team: str, digest: str) -> tuple[str, str, str] | None: ...
-    def lines(self, team: str, ticket_id: str) -> list[Line]: ...
+__all__ = ["Accepted", "Desk"]
 
 
-class RecordedView(Protocol):
-    """Waits until the ledger has reached a stream id."""
-
-    def wait(self, stream_id: str, timeout_s: float, epoch: int) -> bool: ...
-
-
-@dataclass(frozen=True, slots=True)
-class Accepted:
-    """The answer to a new ticket. `created` is False when the key was used before for the same request."""
-
-    ticket: Ticket
-    created: bool
-
-
-Decide = Callable[[Ticket, int], Sequence[Change] | None]
-
-
-class Desk:
+class Desk(Accepting):
     """One team's desk. Safe to share between threads."""
-
-    def __init__(
-        self, client: redis.Redis, team: Team, *, clock: Clock, settings: Settings, ledger: LedgerView | None = None,
-        recorded: RecordedView | None = None,
-    ) -> None:  # fmt: skip
-        self.team, self.clock, self.settings = team, clock, settings
-        self.keys = Keys(team.team)
-        self.store = Store(client, self.keys)
-        self.ledger, self.recorded = ledger, recorded
-
-    # -- reading ------------------------------------------------------------------------------------------------
-
-    def find(self, id_or_number: str) -> Ticket:
-        """The ticket, from Redis, or from SQL where it left Redis.
-
-        Raises:
-            NotFound: the team has no such ticket.
-        """
-        ticket_id = id_or_number
-        if id_or_number.startswith("T-"):
-            ticket_id = self.store.client.hget(self.keys.numbers, id_or_number) or ""
-        if ticket_id:
-            doc = self.store.client.hget(self.keys.ticket(ticket_id), "doc")
-            if doc:
-                return Ticket.model_validate_json(doc)
-        if self.ledger is not None and (found := self.ledger.ticket(self.team.team, id_or_number)):
-            return found[0]
-        raise NotFound(
-            f"Team {self.team.team!r} has no ticket {id_or_number!r}. See what there is: shiftlead list --team {self.team.team}"
-        )
-
-    def history(self, ticket_id: str) -> list[Line]:
-        """Every line of the ticket: what SQL has, and what is still on its way there."""
-        recorded = self.ledger.lines(self.team.team, ticket_id) if self.ledger is not None else []
-        later = self.store.client.hgetall(self.keys.lines(ticket_id))
-        lines = {line.seq: line for line in recorded}
-        for seq, text in later.items():
-            lines.setdefault(int(seq), Line.model_validate_json(text).model_copy(update={"seq": int(seq)}))
-        return [lines[seq] for seq in sorted(lines)]
-
-    # -- intake -------------------------------------------------------------------------------------------------
-
-    def accept(self, draft: Draft, *, actor: str, key: str | None = None) -> Accepted:
-        """Take a ticket in. Acknowledged when its line stands in SQL. With the same `key` it may be repeated.
-
-        Raises:
-            KeyReused: the key stood for another request.
-            NotRecorded: committed, but the ledger did not confirm in time.
-        """
-        [answer] = self.accept_many([(draft, key)], actor=actor)
-        if isinstance(answer, ShiftleadError):
-            raise answer
-        return answer
-
-    def accept_many(self, drafts: Sequence[tuple[Draft, str | None]], *, actor: str) -> list[Accepted | ShiftleadError]:
-        """Take many in with two round trips; each is answered for itself."""
-        answers: list[Accepted | ShiftleadError | None] = [None] * len(drafts)
-        keys = [_idempotency(draft, key) for draft, key in drafts]
-        open_ = []
-        for i, key in enumerate(keys):
-            stored = self._stored(key) if key else None
-            if stored is None:
-                open_.append(i)
-            else:
-                answers[i] = stored
-        last = self._accept_open(drafts, keys, open_, answers, actor)
-        if last and self.settings.acknowledge == "sql":
-            self._await(last[0], last[1], answers, open_)
-        return [a if a is not None else Unavailable("The ticket was not taken in. Retry.") for a in answers]
-
-    def _accept_open(
-        self, drafts: Sequence[tuple[Draft, str | None]], keys: Sequence[Idempotency | None], open_: list[int],
-        answers: list[Accepted | ShiftleadError | None], actor: str,
-    ) -> tuple[str, int] | None:  # fmt: skip
-        """Commit the drafts at the indices `open_`; returns the last stream id and its epoch."""
-        last, todo = None, list(open_)
-        for _ in range(CONFLICTS):
-            if not todo:
-                break
-            epoch, now = self.store.epoch(intake=True), self.clock.now()
-            year = datetime.fromtimestamp(now, UTC).year
-            own = [i for i in todo if drafts[i][0].number is None]
-            first = self.store.numbers(epoch, year, len(own)) if own else 0
-            given = {i: f"T-{year}-{first + n:03d}" for n, i in enumerate(own)}
-            changes = []
-            for i in todo:
-                ticket_id = str(uuid7())
-                number = drafts[i][0].number or given[i]
-                changes.append(
-                    moves.accept(
-                        drafts[i][0],
-                        ticket_id=ticket_id,
-                        number=number,
-                        team=self.team.team,
-                        actor=actor,
-                        now=now,
-                        epoch=epoch,
-                        trace_id=ticket_id.replace("-", ""),
-                        idempotency=keys[i],
-                        team_version=self.team.version,
-                    )  # fmt: skip
-                )
-            replies = self.store.commit(epoch, [[c] for c in changes], bell=True)
-            again = []
-            for i, change, reply in zip(todo, changes, replies, strict=True):
-                if not isinstance(reply, Refusal):
-                    answers[i], last = Accepted(change.after, True), (reply[0], epoch)
-                elif reply.why == "key":
-                    answers[i] = self._stored(keys[i])
-                elif reply.why == "number" and drafts[i][0].number is None:
-                    again.append(i)  # a sender had brought that number along: take the next
-                elif reply.why == "number":
-                    answers[i] = Refused(f"{change.after.number} exists already. Leave ticket_id out, or use another.")
-                else:
-                    answers[i] = Rebuilding(self.team.team)
-            todo = again
-        return last
-
-    def _stored(self, key: Idempotency | None) -> Accepted | ShiftleadError | None:
-        """What the key stands for already: the ticket, a refusal, or None."""
-        if key is None:
-            return None
-        entry = self.store.client.get(self.keys.idem(key.digest))
-        if entry:
-            stored = json.loads(entry)
-            body, ticket_id, number = stored["body"], stored["ticket"], stored["number"]
-        elif self.ledger is not None and (row_ := self.ledger.idempotency(self.team.team, key.digest)):
-            body, ticket_id, number = row_
-        else:
-            return None
-        if body != key.body:
-            return KeyReused(key.key, number)
-        return Accepted(self.find(ticket_id), False)
 
     # -- the agent's calls --------------------------------------------------------------------------------------
 
@@ -217,6 +37,11 @@ class Desk:
         Raises:
             NotFound, NotYours, IllegalMove, Rebuilding.
         """
+
+        if agent not in self.team.agents:
+            raise NotFound(
+                f"Team {self.team.team!r} has no agent {agent!r}. It has: {', '.join(sorted(self.team.agents))}."
+            )
 
         def decide(ticket: Ticket, epoch: int) -> list[Change] | None:
             if ticket.state is State.WORKING and ticket.assigned_to == agent and ticket.worker == worker:
@@ -396,74 +221,7 @@ class Desk:
                 return after
         raise Unavailable(f"{agent} is being changed by somebody else all the time. Retry.")
 
-    # -- the coordinator's calls --------------------------------------------------------------------------------
-
-    def apply_many(self, steps: Sequence[tuple[str, Decide]], *, bell: bool = False) -> list[Ticket | ShiftleadError]:
-        """Decide and commit for many tickets in two round trips. A lost race is tried again for that ticket alone."""
-        if not steps:
-            return []
-        epoch, tickets = self.store.read([ticket_id for ticket_id, _ in steps])
-        outcomes: list[Ticket | ShiftleadError | None] = [None] * len(steps)
-        batches: list[tuple[int, Sequence[Change]]] = []
-        for i, ((ticket_id, decide), ticket) in enumerate(zip(steps, tickets, strict=True)):
-            if ticket is None:
-                outcomes[i] = NotFound(f"Ticket {ticket_id} is not in Redis.")
-                continue
-            try:
-                changes = decide(ticket, epoch)
-            except ShiftleadError as error:
-                outcomes[i] = error
-                continue
-            if changes:
-                batches.append((i, changes))
-            else:
-                outcomes[i] = ticket
-        replies = self.store.commit(epoch, [c for _, c in batches], bell=bell) if batches else []
-        for (i, changes), reply in zip(batches, replies, strict=True):
-            if not isinstance(reply, Refusal):
-                outcomes[i] = changes[0].after
-            elif reply.why == "version":
-                try:
-                    outcomes[i] = self._apply(steps[i][0], steps[i][1], bell=bell)
-                except ShiftleadError as error:
-                    outcomes[i] = error
-            else:
-                outcomes[i] = self._refused(changes[reply.index], reply)
-        return [o if o is not None else Unavailable("undecided") for o in outcomes]
-
-    # -- the machinery ------------------------------------------------------------------------------------------
-
-    def _apply(self, ticket_id: str, decide: Decide, *, bell: bool = True) -> Ticket:
-        """Read, decide, commit; again on a lost race. None from `decide` means it is done already."""
-        for attempt in range(CONFLICTS):
-            epoch, [ticket] = self.store.read([ticket_id])
-            if ticket is None:
-                ticket = self.find(ticket_id)
-                if ticket.id == ticket_id:
-                    raise IllegalMove(ticket.number, "this", ticket.state, legal_moves(ticket.state))
-                ticket_id = ticket.id
-                continue
-            changes = decide(ticket, epoch)
-            if not changes:
-                return ticket
-            [reply] = self.store.commit(epoch, [changes], bell=bell)
-            if not isinstance(reply, Refusal):
-                if any(_acknowledged(c) for c in changes):
-                    self._confirm(changes[0].after.number, reply[-1], epoch)
-                return changes[0].after
-            if reply.why not in ("version", "number"):
-                raise self._refused(changes[reply.index], reply)
-            time.sleep(0.001 * attempt)  # races are lost to progress of others; let them finish
-        raise Unavailable(
-            f"{ticket_id} changed {CONFLICTS} times while it was being moved. Retry; nothing was written."
-        )
-
-    def _commit_one(self, number: str, changes: Sequence[Change]) -> list[str]:
-        epoch = self.store.epoch()
-        [reply] = self.store.commit(epoch, [changes], bell=False)
-        if isinstance(reply, Refusal):
-            raise self._refused(changes[reply.index], reply)
-        return reply
+    # -- helpers ------------------------------------------------------------------------------------------
 
     def _asked(self, ticket: Ticket, epoch: int, token: int) -> Asked:
         """The facts a report is turned into changes with; children need their ancestors and numbers."""
@@ -483,46 +241,3 @@ class Desk:
             raise StaleToken(ticket.number, token, ticket.state, ticket.assigned_to)
         if agent is not None and ticket.assigned_to != agent:
             raise NotYours(ticket.number, agent)
-
-    def _stale(self, ticket_id: str, token: int) -> None:
-        ticket = self.find(ticket_id)
-        raise StaleToken(ticket.number, token, ticket.state, ticket.assigned_to)
-
-    def _refused(self, change: Change, refusal: Refusal) -> ShiftleadError:
-        ticket = change.after
-        if refusal.why == "epoch":
-            return Rebuilding(self.team.team)
-        if refusal.why == "slots":
-            return NoSlot(ticket.number, ticket.assigned_to or "", change.capacity or 0)
-        if refusal.why == "token":
-            return StaleToken(ticket.number, change.held or 0, "held by somebody else", None)
-        return Refused(f"{ticket.number} was not written ({refusal.why}): {refusal.there}. Retry.")
-
-    def _confirm(self, number: str, stream_id: str, epoch: int) -> None:
-        """Wait until the ledger has the line."""
-        if self.recorded is None or self.settings.acknowledge != "sql":
-            return
-        if not self.recorded.wait(stream_id, self.settings.record_timeout_s, epoch):
-            raise NotRecorded(number, self.settings.record_timeout_s)
-
-    def _await(
-        self, stream_id: str, epoch: int, answers: list[Accepted | ShiftleadError | None], open_: list[int]
-    ) -> None:
-        try:
-            self._confirm("", stream_id, epoch)
-        except NotRecorded:
-            for i in open_:
-                answer = answers[i]
-                if isinstance(answer, Accepted) and answer.created:
-                    answers[i] = NotRecorded(answer.ticket.number, self.settings.record_timeout_s)
-
-
-def _acknowledged(change: Change) -> bool:
-    return not change.note and row(change.line.move).acknowledged  # type: ignore[arg-type]
-
-
-def _idempotency(draft: Draft, key: str | None) -> Idempotency | None:
-    if not key:
-        return None
-    body = hashlib.sha256(draft.model_dump_json().encode()).hexdigest()
-    return Idempotency(key, hashlib.sha256(key.encode()).hexdigest(), body)

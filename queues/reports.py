@@ -184,7 +184,7 @@ def _failed(ticket: Ticket, report: Failed, asked: Asked, at: dict[str, Any]) ->
         return [moves.fail(ticket, reason=report.error, actor=actor, **at, last_op=f"report:{asked.held}")]
     tried = ticket.attempts.handed_back
     if tried == 0:
-        back = {"counter": "handed_back", "last_op": f"report:{asked.held}"}
+        back: dict[str, Any] = {"counter": "handed_back", "last_op": f"report:{asked.held}"}
         return [moves.give_back(ticket, reason=report.error[:500], actor=actor, **at, **back)]
     return [moves.defer(ticket, report, until=asked.now + min(2.0**tried, BACK_OFF_S), **at)]
 

@@ -55,7 +55,9 @@ class Store:
     """One team's tickets in Redis."""
 
     def __init__(self, client: redis.Redis, keys: Keys) -> None:
-        self.client, self.keys = client, keys
+        # redis-py types every answer bytes | str; with decode_responses it is str, which only Any can say.
+        self.client: Any = client
+        self.keys = keys
         lua = files("shiftlead.queues") / "lua"
         self._commit = client.register_script((lua / "commit.lua").read_text())
         self._renew = client.register_script((lua / "renew.lua").read_text())
@@ -173,7 +175,7 @@ class Store:
             raise Rebuilding(self.keys.team)
         pipe.multi()
         for state, seq in states:
-            mapping = {"doc": state.model_dump_json(), "v": state.version, "k": 0, "s": seq, "p": "", "t": ""}
+            mapping: dict[str, Any] = {"doc": state.model_dump_json(), "v": state.version, "k": 0, "s": seq, "p": "", "t": ""}
             pipe.hset(self.keys.ticket(f"@{state.agent}"), mapping=mapping)
         groups: set[str] = set()
         for ticket, seq in tickets:

@@ -17,9 +17,7 @@ disarms the timer in the same commit. The escalation ladder's steps are decided 
 from __future__ import annotations
 
 from collections.abc import Collection
-from typing import NamedTuple
-
-import redis
+from typing import Any, NamedTuple
 
 from . import moves
 from .keys import Keys
@@ -38,13 +36,13 @@ class Timer(NamedTuple):
     at: float
 
 
-def due(client: redis.Redis, keys: Keys, now: float, limit: int = 500) -> list[Timer]:
+def due(client: Any, keys: Keys, now: float, limit: int = 500) -> list[Timer]:
     """Timers whose moment has come, the oldest first."""
     found = client.zrangebyscore(keys.timers, "-inf", now, start=0, num=limit, withscores=True)
     return [Timer(*member.split(":", 1), at) for member, at in found]
 
 
-def next_at(client: redis.Redis, keys: Keys) -> float | None:
+def next_at(client: Any, keys: Keys) -> float | None:
     """When the next timer fires, unix seconds."""
     first = client.zrange(keys.timers, 0, 0, withscores=True)
     return float(first[0][1]) if first else None

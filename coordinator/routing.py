@@ -1,0 +1,51 @@
+"""Turn a triage decision into the move: an approval goes by its gate, everything else by the team's rules."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from shiftlead.config.team import Team
+from shiftlead.queues import moves
+from shiftlead.queues.lifecycle import State
+from shiftlead.queues.store import Change
+from shiftlead.queues.ticket import Ticket
+
+from .approval import approver_for
+from .escalation import first_at
+from .triage import triage
+
+__all__ = ["change_for", "rule_facts"]
+
+
+def change_for(ticket: Ticket, team: Team, *, now: float, epoch: int) -> Change:
+    """The triage of one new ticket."""
+    if ticket.type == "approval":
+        return _approval(ticket, team, now, epoch)
+    decision = triage(ticket, team, now=now, given_priority=ticket.given_priority)
+    decided = decision.model_dump() if hasattr(decision, "model_dump") else dict(vars(decision))
+    state, reasons = decided.pop("state"), decided.pop("reasons")
+    return moves.triage(ticket, state=state, reasons=reasons, actor="coordinator", now=now, epoch=epoch, **decided)
+
+
+def rule_facts(ticket: Ticket) -> dict[str, Any]:
+    """What a rule may ask about a ticket."""
+    return {
+        "ticket": ticket.model_dump(mode="json"),
+        "customer": ticket.context.get("customer_facts", {}),
+        "steps": ticket.steps,
+    }
+
+
+def _approval(ticket: Ticket, team: Team, now: float, epoch: int) -> Change:
+    chosen = approver_for(ticket, team)
+    decided: dict[str, Any] = {
+        "named": chosen.named,
+        "needs": chosen.needs,
+        "due": ticket.created_at + team.target_s(ticket.priority),
+        "ladder_at": first_at(team.ladder_for(rule_facts(ticket)), ticket.created_at, {}),
+    }
+    if chosen.expires_s:
+        decided["expires_at"] = ticket.created_at + chosen.expires_s
+    return moves.triage(
+        ticket, state=State.READY, reasons=chosen.reasons, actor="coordinator", now=now, epoch=epoch, **decided
+    )

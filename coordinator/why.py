@@ -1,0 +1,138 @@
+"""Explain a ticket as it stands: why this agent, or why it waits, what would move it, and its next timer.
+
+Computed when asked, from the same facts and the same pure steps the coordinator uses, so the answer cannot drift from
+what is done.
+"""
+
+from __future__ import annotations
+
+from dataclasses import asdict, dataclass, field
+from datetime import UTC, datetime
+from typing import Any
+
+from shiftlead.queues.desk import Desk
+from shiftlead.queues.lifecycle import State
+from shiftlead.queues.presence import Presence
+from shiftlead.queues.ticket import Ticket
+
+from . import assignment, facts
+
+__all__ = ["Why", "explain"]
+
+TIMER_WORDS = {
+    "wake": "becomes ready",
+    "claim": "goes back if it is not claimed",
+    "lease": "goes back if its worker gives no sign of life",
+    "wait": "goes on without an answer",
+    "accept": "the decision-maker hears that nobody took it up",
+    "expire": "the approval expires",
+    "ladder": "next escalation step",
+}
+
+
+@dataclass(frozen=True, slots=True)
+class Why:
+    """`reasons` for where the ticket is, `moves_it` what would move it, `timers` as (kind, unix seconds, meaning)."""
+
+    number: str
+    state: str
+    agent: str | None
+    reasons: list[str]
+    moves_it: list[str]
+    blockers: list[str] = field(default_factory=list)
+    timers: list[tuple[str, float, str]] = field(default_factory=list)
+
+    @property
+    def text(self) -> str:
+        """One line."""
+        return "; ".join(self.reasons) or self.state
+
+    def lines(self, now: float) -> list[str]:
+        """A few lines for a person."""
+        out = [f"{self.number} is {self.state}" + (f", held by {self.agent}" if self.agent else "")]
+        out += [f"  because  {reason}" for reason in self.reasons]
+        out += [f"  moves    {what}" for what in self.moves_it]
+        for kind, at, words in self.timers:
+            when = datetime.fromtimestamp(at, UTC).strftime("%H:%M:%S UTC")
+            out.append(f"  timer    {words} {_in(at - now)} ({when}, {kind})")
+        return out
+
+    def as_dict(self) -> dict[str, Any]:
+        return asdict(self)
+
+
+def explain(desk: Desk, ticket: Ticket, *, now: float) -> Why:
+    """Why `ticket` is where it is."""
+    reasons, moves_it, blockers = _reasons(desk, ticket, now)
+    agent = ticket.assigned_to if ticket.is_open else None
+    return Why(ticket.number, str(ticket.state), agent, reasons, moves_it, blockers, _timers(desk, ticket))
+
+
+def _reasons(desk: Desk, t: Ticket, now: float) -> tuple[list[str], list[str], list[str]]:
+    match t.state:
+        case State.NEW:
+            leader = desk.store.client.get(desk.keys.leader)
+            if leader is None:
+                return ["no coordinator is running"], ["start one: shiftlead coordinator"], []
+            return ["it has just come in"], ["the coordinator triages it next"], []
+        case State.SCHEDULED:
+            return [t.reason or "it was put off"], ["its timer"], []
+        case State.READY:
+            return _ready(desk, t, now)
+        case State.ASSIGNED:
+            return [t.reason], [f"{t.assigned_to} claims it"], []
+        case State.WORKING:
+            alone = ", alone in its process because a worker that had it crashed" if t.alone else ""
+            return [t.reason, f"worker {t.worker} has claimed it{alone}"], [f"{t.assigned_to} reports"], []
+        case State.WAITING:
+            return _waiting(desk, t)
+        case _:
+            said = t.reason or str((t.result or {}).get("summary", ""))
+            return [said or f"it is {t.state}"], [f"a person may reopen it: shiftlead reopen {t.number}"], []
+
+
+def _ready(desk: Desk, t: Ticket, now: float) -> tuple[list[str], list[str], list[str]]:
+    presence = Presence(desk.store.client, desk.keys, desk.clock, desk.settings)
+    agents = facts.agent_facts(desk, presence, now)
+    choice = assignment.choose(t, agents, now)
+    place = desk.store.client.zrank(desk.keys.ready(t.lane, t.group), t.id)
+    line = f"place {place + 1} of those who need {t.group or 'anybody'} ({t.lane} lane)" if place is not None else ""
+    came = [f"it came back: {t.reason}"] if t.reason and sum(t.attempts.model_dump().values()) else []
+    if choice.agent is not None:
+        return [*came, *choice.reasons, line], [f"the coordinator gives it to {choice.agent} next"], []
+    if not choice.blockers and not t.named:
+        moves_it = [f"give {' + '.join(t.needs)} to an agent in the team file, or its next escalation step"]
+    else:
+        moves_it = [f"{' or '.join(choice.blockers) or t.named} becomes free"]
+    return [*came, *choice.reasons, line], moves_it, choice.blockers
+
+
+def _waiting(desk: Desk, t: Ticket) -> tuple[list[str], list[str], list[str]]:
+    if not t.awaits:
+        return [f"it waits for {t.waits_for}"], [f"an answer: shiftlead note {t.number} TEXT, or its timer"], []
+    _, children = desk.store.read(t.awaits)
+    open_ = [c for c in children if c is not None and c.is_open]
+    reasons = [f"it waits for {c.number} ({c.type}, {c.state}, {c.assigned_to or c.named or c.group})" for c in open_]
+    how = [
+        f"a decision: shiftlead approve {c.number}, or deny" if c.type == "approval" else f"{c.number} is completed"
+        for c in open_
+    ]
+    return reasons or ["all it waited for is done"], how or ["the coordinator resumes it next"], [c.number for c in open_]
+
+
+def _timers(desk: Desk, t: Ticket) -> list[tuple[str, float, str]]:
+    armed = desk.store.client.hget(desk.keys.ticket(t.id), "t") or ""
+    kinds = [kind for kind in armed.split("\n") if kind]
+    pipe = desk.store.client.pipeline(transaction=False)
+    for kind in kinds:
+        pipe.zscore(desk.keys.timers, f"{kind}:{t.id}")
+    found = [(k, at, TIMER_WORDS[k]) for k, at in zip(kinds, pipe.execute(), strict=True) if at is not None]
+    return sorted(found, key=lambda timer: timer[1])
+
+
+def _in(seconds: float) -> str:
+    if seconds <= 0:
+        return "now"
+    if seconds < 120:
+        return f"in {seconds:.0f} s"
+    return f"in {seconds / 60:.0f} min" if seconds < 7200 else f"in {seconds / 3600:.1f} h"
