@@ -1,0 +1,245 @@
+"""From a brain setting in a team file to an Agent.
+
+    offline                    software of ours: rules, policies, knowledge search; needs no key
+    python:module:function     a function of yours: <team folder>/<module>.py, else an importable module
+    exec:command               a program of yours: Work as JSON on stdin, one Report as JSON on stdout
+
+A python brain's exceptions are not caught here: the worker decides what a crash means for the ticket. A program's
+faults cannot crash the worker, so they come back as Failed with the end of what it wrote to stderr.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import hashlib
+import importlib
+import importlib.util
+import inspect
+import json
+import os
+import re
+import shlex
+import shutil
+import signal
+import subprocess
+import sys
+import threading
+import time
+from collections.abc import Callable
+from pathlib import Path
+from types import ModuleType
+from typing import IO, Any
+
+from shiftlead.config.settings import Settings
+from shiftlead.queues.errors import BadInput
+
+from .agent import Agent, Failed, Report, Work, as_report
+from .offline import OfflineBrain
+
+__all__ = ["ExecBrain", "PythonBrain", "brain_for"]
+
+BRAINS = "offline, python:module:function, exec:command"
+MAX_OUTPUT = 1_000_000
+STDERR_TAIL = 4096
+READ = 65_536
+# A program of the team gets its Work and nothing that opens the house.
+PRIVATE = ("SHIFTLEAD_KEY", "SHIFTLEAD_REDIS_URL", "SHIFTLEAD_DATABASE_URL", "SHIFTLEAD_BROKER_URL",
+           "SHIFTLEAD_FLOWER_AUTH")  # fmt: skip
+
+
+def brain_for(spec_brain: str, *, role: str, folder: Path, settings: Settings) -> Agent:
+    """The Agent a team file's `brain` means. `folder` is the team's folder, where its code and knowledge live.
+
+    Raises:
+        BadInput: no such brain, or its module, function or program is not there; says what was looked for and where.
+    """
+    kind, _, rest = spec_brain.strip().partition(":")
+    if kind == "offline" and not rest:
+        return OfflineBrain(role, folder / "knowledge")
+    if kind == "python" and rest:
+        return PythonBrain(rest, folder)
+    if kind == "exec" and rest.strip():
+        return ExecBrain(rest, folder, limit_s=settings.run_deadline_s)
+    raise BadInput(f"There is no brain {spec_brain!r}. Brains: {BRAINS}.", field="brain")
+
+
+class PythonBrain:
+    """Calls a function that takes Work, or the `handle` of an object, and reads its answer as a Report."""
+
+    def __init__(self, target: str, folder: Path) -> None:
+        module_name, _, name = target.partition(":")
+        if not re.fullmatch(r"[A-Za-z_]\w*(\.[A-Za-z_]\w*)*", module_name) or not name.isidentifier():
+            raise BadInput(f"The brain 'python:{target}' is not of the form python:module:function.", field="brain")
+        module = _load(module_name, folder)
+        found = getattr(module, name, None)
+        if found is None:
+            offers = ", ".join(k for k, v in vars(module).items() if callable(v) and not k.startswith("_")) or "nothing"
+            raise BadInput(
+                f"{module.__file__} has no {name!r} for the brain 'python:{target}'. It has: {offers}.", field="brain"
+            )
+        if inspect.isclass(found) and hasattr(found, "handle"):
+            found = found()
+        handle = getattr(found, "handle", found)
+        if not callable(handle):
+            raise BadInput(f"'python:{target}' is neither a function nor an object with .handle(work).", field="brain")
+        if inspect.iscoroutinefunction(handle):
+            raise BadInput(
+                f"'python:{target}' is an async function; agents run on threads, so make it a plain one.", field="brain"
+            )
+        self._handle: Callable[[Work], Any] = handle
+
+    def handle(self, work: Work) -> Report:
+        """Whatever the function raises goes through.
+
+        Raises:
+            BadInput: what it returned is not a Report.
+        """
+        return as_report(self._handle(work))
+
+
+class ExecBrain:
+    """Runs a program once for each ticket, in the team's folder, in a process group of its own, without a shell."""
+
+    def __init__(self, command: str, folder: Path, *, limit_s: float, now: Callable[[], float] = time.time) -> None:
+        try:
+            self._argv = shlex.split(command)
+        except ValueError as error:
+            raise BadInput(f"The brain 'exec:{command}' cannot be split into words: {error}.", field="brain") from None
+        program = self._argv[0] if self._argv else ""
+        there = (folder / program).is_file() if "/" in program else shutil.which(program)
+        if not there:
+            where = f"in {folder}" if "/" in program else "on the PATH"
+            raise BadInput(f"The program {program!r} of the brain 'exec:{command}' is not {where}.", field="brain")
+        self._folder, self._limit_s, self._now = folder, limit_s, now
+
+    def handle(self, work: Work) -> Report:
+        """Never raises for what the program does. A time-out, exit code or missing program is retryable; an answer
+        that is no Report is not, because the same program would give it again."""
+        limit_s = max(0.0, work.deadline - self._now()) if work.deadline else self._limit_s
+        program = " ".join(self._argv)[:200]
+        try:
+            run = _Run(self._argv, self._folder, work.model_dump_json().encode(), limit_s)
+        except OSError as error:
+            return Failed(error=f"{program!r} could not be started: {error}.", retryable=True)
+        said = f" stderr ends: {run.stderr}" if run.stderr else " It wrote nothing to stderr."
+        if run.timed_out:
+            text = f"{program!r} gave no report within {limit_s:.1f} s; its process group was killed.{said}"
+            return Failed(error=text, retryable=True)
+        if run.too_much:
+            return Failed(error=f"{program!r} wrote more than {MAX_OUTPUT:,} bytes and was killed.{said}")
+        if run.code != 0:
+            how = f"was ended by signal {-run.code}" if run.code < 0 else f"exited with code {run.code}"
+            return Failed(error=f"{program!r} {how}.{said}", retryable=True)
+        try:
+            return _read_report(run.stdout)
+        except BadInput as error:
+            return Failed(error=f"{program!r} exited with code 0, but {error}{said}")
+
+
+class _Run:
+    """One run of a program, ended when this returns: nothing of its group is left alive."""
+
+    def __init__(self, argv: list[str], folder: Path, data: bytes, limit_s: float) -> None:
+        env = {k: v for k, v in os.environ.items() if k not in PRIVATE}
+        pipe = subprocess.PIPE
+        process = subprocess.Popen(
+            argv, cwd=folder, env=env, stdin=pipe, stdout=pipe, stderr=pipe, start_new_session=True
+        )
+        assert process.stdin and process.stdout and process.stderr
+        self.timed_out = self.too_much = False
+        self._out, self._err = bytearray(), bytearray()
+        self._over = threading.Event()  # it exited, or it wrote too much
+        threads = [
+            threading.Thread(target=target, args=args, daemon=True)
+            for target, args in (
+                (_feed, (process.stdin, data)),
+                (self._read_out, (process.stdout,)),
+                (self._read_err, (process.stderr,)),
+                (self._watch, (process.pid,)),
+            )
+        ]
+        for thread in threads:
+            thread.start()
+        try:
+            self.timed_out = not self._over.wait(limit_s)
+        finally:
+            # The leader is not yet reaped, so its number is still ours: this can hit no stranger.
+            _kill_group(process.pid)
+            self.code = process.wait()
+            for thread in threads:
+                thread.join(timeout=2.0)
+            if not any(thread.is_alive() for thread in threads):  # else a stray grandchild still holds a pipe
+                process.stdout.close()
+                process.stderr.close()
+        self.stdout = bytes(self._out)
+        self.stderr = bytes(self._err).decode("utf-8", "replace").replace("\0", "").strip()
+
+    def _read_out(self, stream: IO[bytes]) -> None:
+        while chunk := os.read(stream.fileno(), READ):
+            self._out += chunk
+            if len(self._out) > MAX_OUTPUT:
+                self.too_much = True
+                self._over.set()
+                return
+
+    def _read_err(self, stream: IO[bytes]) -> None:
+        while chunk := os.read(stream.fileno(), READ):
+            self._err = (self._err + chunk)[-STDERR_TAIL:]
+
+    def _watch(self, pid: int) -> None:
+        with contextlib.suppress(ChildProcessError):  # killed and reaped before we looked
+            os.waitid(os.P_PID, pid, os.WEXITED | os.WNOWAIT)
+        self._over.set()
+
+
+def _feed(stream: IO[bytes], data: bytes) -> None:
+    with contextlib.suppress(OSError):  # it did not want to read all of it; its exit code tells whether that was right
+        stream.write(data)
+    with contextlib.suppress(OSError):
+        stream.close()
+
+
+def _kill_group(pid: int) -> None:
+    with contextlib.suppress(ProcessLookupError, PermissionError):  # macOS says EPERM for a group of zombies
+        os.killpg(pid, signal.SIGKILL)
+
+
+def _read_report(stdout: bytes) -> Report:
+    try:
+        value = json.loads(stdout.decode("utf-8"))
+    except (ValueError, RecursionError):
+        shown = stdout[:200].decode("utf-8", "replace").replace("\0", "")
+        raise BadInput(
+            f"its output is not JSON. A program must print one Report as JSON, plain text is not a report; it "
+            f"printed: {shown!r}."
+        ) from None
+    if not isinstance(value, dict):
+        raise BadInput(f"its output is a JSON {type(value).__name__}, not an object that is one Report.")
+    return as_report(value)
+
+
+def _load(name: str, folder: Path) -> ModuleType:
+    path = (folder / Path(*name.split("."))).with_suffix(".py").resolve()
+    if not path.is_file():
+        try:
+            return importlib.import_module(name)
+        except ModuleNotFoundError as error:
+            if error.name is None or not (name == error.name or name.startswith(error.name + ".")):
+                raise  # the module is there, something it imports is not
+            raise BadInput(f"There is no {path}, and no module {name!r} to import.", field="brain") from None
+    # A name of its own: two teams may both have an agents.py, and neither must hide an installed package.
+    stamp = f"{path}:{path.stat().st_mtime_ns}"
+    private = f"_shiftlead_brain_{hashlib.sha256(stamp.encode()).hexdigest()[:16]}"
+    if private in sys.modules:
+        return sys.modules[private]
+    spec = importlib.util.spec_from_file_location(private, path)
+    if spec is None or spec.loader is None:
+        raise BadInput(f"{path} cannot be loaded as a Python module.", field="brain")
+    module = importlib.util.module_from_spec(spec)
+    sys.modules[private] = module
+    try:
+        spec.loader.exec_module(module)
+    except BaseException:
+        del sys.modules[private]
+        raise
+    return module

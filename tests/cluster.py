@@ -1,0 +1,185 @@
+"""A real Shiftlead for tests: server, coordinators and workers as processes of their own, started and killed by pid."""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+from shiftlead.config.settings import Settings
+from shiftlead.queues.connect import Connections
+from shiftlead.queues.desk import Desk
+from shiftlead.queues.errors import NotFound, Unavailable
+from shiftlead.queues.lifecycle import State
+from shiftlead.queues.ticket import Draft, Ticket
+from tests.conftest import running_server
+
+TEAM_FILE = """
+team: crew
+agents:
+  ann: {role: support, can: [work], capacity: 4, brain: "python:brains:work"}
+  bob: {role: engineering, can: [fix], capacity: 2, brain: "python:brains:work"}
+  eve: {role: decision-maker, can: [decision, approval], capacity: 1, brain: offline}
+routes:
+  - when: ticket.type == "fix"
+    needs: [fix]
+  - needs: [work]
+"""
+BRAINS = """
+import os, time, pathlib
+from shiftlead.agents.agent import HandOff, Resolved
+
+HERE = pathlib.Path(__file__).parent
+
+class LastWords:
+    kind = "resolved"
+
+def work(work):
+    word = work.ticket.body.split()[0] if work.ticket.body else ""
+    mark = HERE / f"{work.ticket.number}.runs"
+    with mark.open("a") as runs:
+        runs.write(f"{os.getpid()}\\n")
+    first = len(mark.read_text().splitlines()) == 1
+    if word == "die" or (word == "die_once" and first):
+        os._exit(9)
+    if word == "hang_once" and first:
+        time.sleep(3600)
+    if word == "slow":
+        time.sleep(float(work.ticket.body.split()[1]))
+    if word == "ask_bob" and not work.answers:
+        return HandOff(to="bob", question="fix please")
+    if word == "raise_once" and first:
+        raise ValueError("the first try goes wrong")
+    return Resolved(reply=f"done: {work.ticket.body[:40]}", summary="done")
+"""
+
+
+class Cluster:
+    """One installation in a temporary folder. Lease 2 s, deadlines short, so faults show within seconds."""
+
+    def __init__(self, folder: Path, address: str, *, team: str = "crew", **env: str) -> None:
+        self.folder, self.team_name = folder, team
+        (folder / "teams" / "crew").mkdir(parents=True, exist_ok=True)
+        (folder / "teams" / "crew" / "team.yaml").write_text(TEAM_FILE)
+        (folder / "teams" / "crew" / "brains.py").write_text(BRAINS)
+        self.env = {
+            "SHIFTLEAD_HOME": str(folder),
+            "SHIFTLEAD_TEAMS": str(folder / "teams"),
+            "SHIFTLEAD_TEAM": team,
+            "SHIFTLEAD_REDIS_URL": address,
+            "SHIFTLEAD_LEASE_S": "2",
+            "SHIFTLEAD_CLAIM_DEADLINE_S": "2",
+            "SHIFTLEAD_PRESENCE_TTL_S": "1",
+            "SHIFTLEAD_LEADER_LEASE_S": "1.5",
+            "SHIFTLEAD_SWEEP_S": "0.3",
+            "SHIFTLEAD_SOCKET_TIMEOUT_S": "3",
+            "SHIFTLEAD_GRACE_S": "3",
+        } | env
+        self.settings = Settings.model_validate({k[10:].lower(): v for k, v in self.env.items()})
+        self.connections = Connections(self.settings)
+        self.processes: list[subprocess.Popen[bytes]] = []
+
+    @property
+    def desk(self) -> Desk:
+        return self.connections.desk(self.team_name)
+
+    def start(self, *command: str) -> subprocess.Popen[bytes]:
+        """Start `shiftlead COMMAND`; its output goes to a log in the folder."""
+        log = (self.folder / f"{len(self.processes)}-{command[0]}.log").open("wb")
+        argv = [sys.executable, "-m", "shiftlead.coordinator", *command, "--team", self.team_name]
+        process = subprocess.Popen(
+            argv,
+            env=os.environ | self.env,
+            stdout=log,
+            stderr=subprocess.STDOUT,
+            cwd=self.folder,
+            start_new_session=True,
+        )
+        log.close()
+        self.processes.append(process)
+        return process
+
+    def stop(self) -> None:
+        """End every process group this test started."""
+        for sig in (signal.SIGCONT, signal.SIGTERM):
+            for process in self.processes:
+                if process.poll() is None:
+                    with contextlib.suppress(ProcessLookupError):
+                        os.killpg(process.pid, sig)
+        for process in self.processes:
+            with contextlib.suppress(subprocess.TimeoutExpired):
+                process.wait(6)
+            with contextlib.suppress(ProcessLookupError):
+                os.killpg(process.pid, signal.SIGKILL)
+            process.wait(5)
+        self.connections.close()
+
+    def logs(self) -> str:
+        return "\n".join(f"--- {p.name}\n{p.read_text()[-3000:]}" for p in sorted(self.folder.glob("*.log")))
+
+    def wait_until(self, true: Callable[[], Any], *, seconds: float = 30.0, what: str = "") -> Any:
+        """Poll a state; fails with the processes' logs when it does not come true in time."""
+        deadline = time.monotonic() + seconds
+        while time.monotonic() < deadline:
+            with contextlib.suppress(Unavailable, NotFound):
+                if found := true():
+                    return found
+            time.sleep(0.02)
+        raise AssertionError(f"not within {seconds} s: {what or true}\n{self.logs()}")
+
+    def coordinating(self) -> None:
+        """Wait until an epoch is open."""
+        self.wait_until(lambda: self.desk.store.epoch(), what="an open epoch")
+
+    def present(self, *agents: str) -> None:
+        """Wait until the agents' workers are there."""
+        from shiftlead.queues.presence import Presence
+
+        presence = Presence(self.connections.client, self.desk.keys, self.connections.clock, self.settings)
+        self.wait_until(lambda: set(agents) <= set(presence.live()), what=f"workers of {agents}")
+
+    def accept(self, body: str, **fields: Any) -> Ticket:
+        return self.desk.accept(Draft.model_validate({"body": body} | fields), actor="door:test").ticket
+
+    def ended(self, ticket: Ticket, *, seconds: float = 30.0) -> Ticket:
+        """Wait until the ticket is completed."""
+
+        def done() -> Ticket | None:
+            found = self.desk.find(ticket.id)
+            return None if found.is_open else found
+
+        found: Ticket = self.wait_until(done, seconds=seconds, what=f"{ticket.number} completed")
+        return found
+
+    def in_state(self, ticket: Ticket, state: State, *, seconds: float = 15.0) -> Ticket:
+        def there() -> Ticket | None:
+            found = self.desk.find(ticket.id)
+            return found if found.state is state else None
+
+        found: Ticket = self.wait_until(there, seconds=seconds, what=f"{ticket.number} {state}")
+        return found
+
+    def runs(self, ticket: Ticket) -> list[int]:
+        """Pids of the processes whose brain was given the ticket, in order."""
+        mark = self.folder / "teams" / "crew" / f"{ticket.number}.runs"
+        return [int(line) for line in mark.read_text().splitlines()] if mark.exists() else []
+
+    def moves(self, ticket: Ticket) -> list[str]:
+        return [line.move for line in self.desk.history(ticket.id)]
+
+
+@contextlib.contextmanager
+def running_cluster(folder: Path, *options: str, team: str = "crew", **env: str) -> Iterator[Cluster]:
+    """A cluster with its server; nothing else runs yet."""
+    with running_server(folder, *options) as address:
+        cluster = Cluster(folder, address, team=team, **env)
+        try:
+            yield cluster
+        finally:
+            cluster.stop()
