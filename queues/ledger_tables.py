@@ -1,0 +1,161 @@
+"""The tables of the ledger. Every key starts with the team, so one database can serve many.
+
+`event` is what happened, chained by hashes. `event_body` is the text of it, which can be erased without breaking the
+chain. `ticket` and `agent_state` are the last documents: a rebuild of Redis reads them and nothing else. Times are
+unix seconds, UTC. The tables have a metadata of their own: a program that embeds us may have a table `ticket`, too.
+"""
+
+from __future__ import annotations
+
+from sqlalchemy import BigInteger, Index, Text, UniqueConstraint, text
+from sqlalchemy.orm import registry
+from sqlmodel import Field, SQLModel
+
+__all__ = [
+    "METADATA", "AgentStateRow", "ApiKeyRow", "EventBodyRow", "EventRow", "IdempotencyRow", "LedgerHeadRow",
+    "QuarantineRow", "RefusalRow", "TicketRow",
+]  # fmt: skip
+
+
+class _Row(SQLModel, registry=registry()):
+    """Base of our tables."""
+
+
+METADATA = _Row.metadata
+
+
+class LedgerHeadRow(_Row, table=True):
+    """Where the ledger of a team stands. Updating it is what fences two writers: see ledger_writer.py."""
+
+    __tablename__ = "ledger_head"
+    team: str = Field(primary_key=True)
+    epoch: int = Field(sa_type=BigInteger)
+    seq: int = Field(sa_type=BigInteger)
+    hash: str
+    cursor: str
+
+
+class EventRow(_Row, table=True):
+    """One line. `ticket_id` is "" where an epoch begins (`ticket_seq` is the epoch then) and `@<agent>` for agents."""
+
+    __tablename__ = "event"
+    __table_args__ = (
+        UniqueConstraint("team", "ticket_id", "ticket_seq", name="uq_event_ticket_seq"),
+        {"sqlite_with_rowid": False},
+    )
+    team: str = Field(primary_key=True)
+    seq: int = Field(primary_key=True, sa_type=BigInteger)
+    ticket_id: str
+    ticket_seq: int = Field(sa_type=BigInteger)
+    number: str
+    move: str
+    before: str | None = None
+    after: str | None = None
+    actor: str
+    at: float
+    life: int
+    payload_hash: str
+    hash: str
+    stream_id: str
+    epoch: int = Field(sa_type=BigInteger)
+
+
+class EventBodyRow(_Row, table=True):
+    """The line itself, JSON. Erased: `text` is empty and `erased_at` is set."""
+
+    __tablename__ = "event_body"
+    team: str = Field(primary_key=True)
+    seq: int = Field(primary_key=True, sa_type=BigInteger)
+    text: str = Field(sa_type=Text)
+    erased_at: float | None = None
+
+
+class TicketRow(_Row, table=True):
+    """The last document of a ticket. Ids are uuid7, so their order is their age."""
+
+    __tablename__ = "ticket"
+    __table_args__ = (
+        UniqueConstraint("team", "number", name="uq_ticket_number"),
+        Index("ix_ticket_queue", "team", "queue", "id"),
+        Index(
+            "ix_ticket_assigned", "team", "assigned_to", "id",
+            sqlite_where=text("assigned_to IS NOT NULL"), postgresql_where=text("assigned_to IS NOT NULL"),
+        ),
+        Index(
+            "ix_ticket_closed", "team", "closed_at",
+            sqlite_where=text("closed_at IS NOT NULL"), postgresql_where=text("closed_at IS NOT NULL"),
+        ),
+    )  # fmt: skip
+    team: str = Field(primary_key=True)
+    id: str = Field(primary_key=True)
+    number: str
+    state: str
+    queue: str
+    priority: str
+    type: str
+    customer: str
+    assigned_to: str | None = None
+    parent: str | None = None
+    created_at: float
+    updated_at: float
+    closed_at: float | None = None
+    seq: int = Field(sa_type=BigInteger)
+    doc: str = Field(sa_type=Text)
+
+
+class AgentStateRow(_Row, table=True):
+    """The last document of an agent: paused, busy until."""
+
+    __tablename__ = "agent_state"
+    team: str = Field(primary_key=True)
+    agent: str = Field(primary_key=True)
+    seq: int = Field(sa_type=BigInteger)
+    doc: str = Field(sa_type=Text)
+
+
+class IdempotencyRow(_Row, table=True):
+    """Which ticket a request with this key became. `digest` is the sha256 of the key, `body` of the request."""
+
+    __tablename__ = "idempotency"
+    team: str = Field(primary_key=True)
+    digest: str = Field(primary_key=True)
+    key: str = Field(sa_type=Text)
+    body: str
+    ticket_id: str
+    number: str
+    at: float
+
+
+class QuarantineRow(_Row, table=True):
+    """A line SQL refused, kept as it came (`fields`, JSON) and why. The rest was recorded without it."""
+
+    __tablename__ = "quarantine"
+    team: str = Field(primary_key=True)
+    id: int = Field(primary_key=True, sa_type=BigInteger)
+    stream_id: str
+    reason: str = Field(sa_type=Text)
+    fields: str = Field(sa_type=Text)
+    at: float
+
+
+class RefusalRow(_Row, table=True):
+    """How often something was refused on a day (YYYY-MM-DD, UTC)."""
+
+    __tablename__ = "refusal"
+    team: str = Field(primary_key=True)
+    reason: str = Field(primary_key=True)
+    day: str = Field(primary_key=True)
+    count: int = Field(sa_type=BigInteger)
+
+
+class ApiKeyRow(_Row, table=True):
+    """A key of the HTTP door: only its hash. `scopes` are separated by spaces."""
+
+    __tablename__ = "api_key"
+    team: str = Field(primary_key=True)
+    hash: str = Field(primary_key=True, index=True)
+    name: str
+    scopes: str
+    agent: str | None = None
+    created_at: float
+    revoked_at: float | None = None
