@@ -68,7 +68,7 @@ class Committer:
         Raises:
             NotFound: the team has no such ticket.
         """
-        ticket_id = id_or_number
+        ticket_id = "" if id_or_number.startswith("@") else id_or_number  # @agent is an agent's state
         if id_or_number.startswith("T-"):
             ticket_id = self.store.client.hget(self.keys.numbers, id_or_number) or ""
         if ticket_id:

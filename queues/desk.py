@@ -86,7 +86,7 @@ class Desk(Accepting):
         """
 
         def decide(ticket: Ticket, epoch: int) -> Sequence[Change] | None:
-            if ticket.last_op == f"report:{token}":
+            if ticket.last_op == f"report:{token}:{agent}":
                 return None
             self._check_holder(ticket, agent, token)
             return changes_for(ticket, report, self._asked(ticket, epoch, token))

@@ -231,7 +231,7 @@ class Ledger:
         """How many recorded tickets each queue has; every queue is named."""
         query = sa.select(TICKET.c.queue, sa.func.count()).where(TICKET.c.team == team).group_by(TICKET.c.queue)
         with self.engine.connect() as connection:
-            return {str(q): 0 for q in Queue} | dict(connection.execute(query).tuples().all())
+            return {str(q): 0 for q in Queue} | dict(connection.execute(query).all())
 
     def last_numbers(self, team: str) -> dict[int, int]:
         """The highest ticket number of each year, where numbers look like T-2026-001."""
@@ -281,7 +281,7 @@ class Ledger:
         """What was refused on a day, by reason."""
         query = sa.select(REFUSAL.c.reason, REFUSAL.c.count).where(REFUSAL.c.team == team, REFUSAL.c.day == day)
         with self.engine.connect() as connection:
-            return dict(connection.execute(query).tuples().all())
+            return dict(connection.execute(query).all())
 
     def add_key(
         self, team: str, digest: str, name: str, scopes: Sequence[str], agent: str | None = None, *,

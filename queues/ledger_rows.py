@@ -19,12 +19,15 @@ INT_MAX = 2**63 - 1
 
 @dataclass(slots=True)
 class Entry:
-    """One line as it came. `bad` says why it cannot become rows; then only `stream_id`, `fields` and ids count."""
+    """One line: `raw` as it came (e, t, s, m, d, i), and read. `bad` says why it cannot become rows."""
 
     stream_id: str
-    fields: dict[str, str]
+    raw: list[str]
     ticket_id: str = ""
     seq: int = 0
+    line: str = ""
+    doc: str = ""
+    idempotency: str = ""
     number: str = ""
     move: str = ""
     before: str | None = None
@@ -48,25 +51,24 @@ class Rows:
     idempotency: list[dict[str, Any]] = field(default_factory=list)
 
 
-def parse(stream_id: str, fields: dict[str, str], epoch: int) -> Entry:
+def parse(stream_id: str, raw: list[str], epoch: int) -> Entry:
     """Read an entry; one that is not a line comes back with `bad` set, it is never an exception."""
-    entry = Entry(stream_id, fields)
+    entry = Entry(stream_id, raw)
     try:
-        entry.ticket_id = fields["t"]
+        _, entry.ticket_id, seq, entry.line, entry.doc, entry.idempotency = raw
         # The first line of each epoch belongs to no ticket; the epoch numbers those lines.
-        entry.seq = int(fields["s"]) if entry.ticket_id else epoch
-        line = json.loads(fields["m"])
+        entry.seq = int(seq) if entry.ticket_id else epoch
+        entry.payload = payload_hash(entry.line)
+        line = json.loads(entry.line)
         entry.number, entry.move, entry.actor = line.get("number") or "", line["move"], line["actor"]
         entry.before, entry.after = line.get("before"), line.get("after")
         entry.at, entry.life = float(line["at"]), int(line.get("life", 1))
-        entry.payload = payload_hash(fields["m"])
-        fields["d"], fields["i"]  # noqa: B018
         texts = (entry.number, entry.move, entry.actor, entry.before or "", entry.after or "")
-        if not all(type(text) is str for text in texts):
+        if set(map(type, texts)) != {str}:
             raise ValueError("number, move, actor, before and after must be text")
         if not (math.isfinite(entry.at) and 0 < entry.seq <= INT_MAX and 0 <= entry.life < 2**31):
             raise ValueError("at, life or the number of the line is out of range")
-    except (KeyError, ValueError, TypeError, AttributeError, RecursionError) as error:
+    except (KeyError, ValueError, TypeError, AttributeError, RecursionError, OverflowError) as error:
         entry.bad = f"{type(error).__name__}: {error}"
     return entry
 
@@ -93,18 +95,18 @@ def rows_of(head: Head, entries: Iterable[Entry]) -> Rows:
             "move": e.move, "before": e.before, "after": e.after, "actor": e.actor, "at": e.at, "life": e.life,
             "payload_hash": e.payload, "hash": previous, "stream_id": cursor, "epoch": epoch,
         })  # fmt: skip
-        rows.bodies.append({"team": team, "seq": seq, "text": e.fields["m"]})
-        if e.fields["d"]:
+        rows.bodies.append({"team": team, "seq": seq, "text": e.line})
+        if e.doc:
             last_docs[e.ticket_id] = e
-        if e.fields["i"]:
-            key = json.loads(e.fields["i"])
+        if e.idempotency:
+            key = json.loads(e.idempotency)
             rows.idempotency.append({
                 "team": team, "digest": key["digest"], "key": key["key"], "body": key["body"],
                 "ticket_id": e.ticket_id, "number": e.number, "at": e.at,
             })  # fmt: skip
     for ticket_id, e in last_docs.items():
         if ticket_id.startswith("@"):
-            rows.agents.append({"team": team, "agent": ticket_id[1:], "seq": e.seq, "doc": e.fields["d"]})
+            rows.agents.append({"team": team, "agent": ticket_id[1:], "seq": e.seq, "doc": e.doc})
         elif ticket_id:
             rows.tickets.append(_snapshot(team, e))
     # Every writer takes the rows in one order, so two of them cannot wait for each other.
@@ -114,12 +116,12 @@ def rows_of(head: Head, entries: Iterable[Entry]) -> Rows:
 
 
 def _snapshot(team: str, e: Entry) -> dict[str, Any]:
-    doc = json.loads(e.fields["d"])
+    doc = json.loads(e.doc)
     closed_at = doc.get("closed_at")
     return {
         "team": team, "id": e.ticket_id, "number": doc["number"], "state": doc["state"],
         "queue": str(QUEUE_OF[State(doc["state"])]), "priority": doc["priority"], "type": doc["type"],
         "customer": doc["customer"], "assigned_to": doc["assigned_to"], "parent": doc["parent"],
         "created_at": float(doc["created_at"]), "updated_at": float(doc["updated_at"]),
-        "closed_at": None if closed_at is None else float(closed_at), "seq": e.seq, "doc": e.fields["d"],
+        "closed_at": None if closed_at is None else float(closed_at), "seq": e.seq, "doc": e.doc,
     }  # fmt: skip

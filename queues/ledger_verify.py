@@ -215,7 +215,7 @@ class _Stories:
             if story is None:
                 report.add("snapshot", None, number, f"{number} has a snapshot but no lines.")
             elif state != story[1] or seq > story[0]:
-                text = f"{number}: the snapshot says {state} (line {seq}), its last line says {story[1]} (line {story[0]})."
+                text = f"{number}: the snapshot says {state} (line {seq}), the last line {story[1]} (line {story[0]})."
                 report.add("snapshot", None, number, text)
             elif not _agrees(doc, ticket_id, number, state):
                 report.add("snapshot", None, number, f"{number}: the document of the snapshot is not the ticket's.")

@@ -14,6 +14,7 @@ import json
 import logging
 import threading
 from collections.abc import Callable
+from pathlib import Path
 from typing import Any
 
 import redis
@@ -26,7 +27,7 @@ from shiftlead.config.settings import Settings
 from .errors import LedgerHalted, Unavailable
 from .keys import Keys
 from .ledger import AGENT, BODY, EVENT, HEAD, IDEM, TICKET, Head, Ledger, SteppedDown
-from .ledger_database import upsert
+from .ledger_database import Prepared, upsert
 from .ledger_rows import Entry, Rows, parse, rows_of
 from .ledger_tables import METADATA
 from .recorded import stream_position
@@ -36,6 +37,8 @@ __all__ = ["LedgerBusy", "LedgerWriter", "SteppedDown", "StreamLost"]
 log = logging.getLogger(__name__)
 
 BATCH = 2_000
+FIELDS = 7  # of an entry, as lua/read_ledger.lua gives it
+READ = Path(__file__).with_name("lua").joinpath("read_ledger.lua").read_text("utf-8")
 HALT_AT = 100  # refused lines without a single good one: then SQL is wrong, not the lines
 QUARANTINE = METADATA.tables["quarantine"]
 # What one line can be guilty of. Anything else (locked, full, gone) is SQL's state, and waiting helps.
@@ -59,17 +62,25 @@ class LedgerWriter:
     def __init__(
         self, ledger: Ledger, client: redis.Redis, keys: Keys, epoch: int, clock: Clock, settings: Settings
     ) -> None:
-        self._ledger, self._client, self._keys, self._clock = ledger, client, keys, clock
+        self._ledger, self._keys, self._clock = ledger, keys, clock
+        self._client: Any = client
         self.team, self.epoch = keys.team, epoch
         self.before_commit: Callable[[], None] = lambda: None
-        self._block_s = min(1.0, settings.socket_timeout_s / 2)  # longer, and an idle stream looks like a dead server
+        self._block_s = min(1.0, settings.socket_timeout_s / 2)  # also bounds how long a stop takes
+        self._longest_block_s = settings.socket_timeout_s / 2  # beyond, an idle stream looks like a dead server
         self._head: Head | None = None  # None = not known for sure: read it from SQL
         self._cursor: str | None = None
         self._published: str | None = None
         self._payload = ""  # hash of the cursor's line, where we know it
-        self._add_idempotency = upsert(ledger.engine, IDEM).on_conflict_do_nothing()
-        self._put_ticket = _newer(upsert(ledger.engine, TICKET), ("team", "id"), fixed=("number", "created_at"))
-        self._put_agent = _newer(upsert(ledger.engine, AGENT), ("team", "agent"))
+        self._read_script = client.register_script(READ)
+        engine = ledger.engine
+        self._statements = (
+            Prepared(engine, EVENT.insert()),
+            Prepared(engine, BODY.insert(), leave_out=("erased_at",)),
+            Prepared(engine, _newer(upsert(engine, TICKET), ("team", "id"), fixed=("number", "created_at"))),
+            Prepared(engine, _newer(upsert(engine, AGENT), ("team", "agent"))),
+            Prepared(engine, upsert(engine, IDEM).on_conflict_do_nothing()),
+        )
 
     def run(self, stop: threading.Event) -> None:
         """Record until `stop` is set. Waits out faults of Redis and SQL.
@@ -101,7 +112,8 @@ class LedgerWriter:
         if self._published != head.cursor:  # just started, or Redis was away after a commit
             self._publish(head, self._recorded_before(head))
         if not entries:
-            woken = self._client.xread({self._keys.ledger: head.cursor}, count=1, block=max(1, int(block_s * 1000)))
+            block_ms = max(1, int(min(block_s, self._longest_block_s) * 1000))
+            woken = self._client.xread({self._keys.ledger: head.cursor}, count=1, block=block_ms)
             if not woken:
                 self._repair_watermark(head)
                 return 0
@@ -132,30 +144,37 @@ class LedgerWriter:
         if self._head is None:
             try:
                 head = self._ledger.head(self.team)
+                payload = self._payload_at(head) if head else ""
             except SQLAlchemyError as error:
                 raise self._busy(error) from error
             if head is None or head.epoch != self.epoch:
                 raise SteppedDown(self.team, self.epoch)
-            self._head, self._payload = head, ""
-            self._cursor = head.cursor
+            self._head, self._cursor, self._payload = head, head.cursor, payload
         return self._head
+
+    def _payload_at(self, head: Head) -> str:
+        """The hash of the cursor's line; "" when that line is in quarantine, or the epoch has none yet."""
+        at_cursor = (EVENT.c.team == self.team, EVENT.c.seq == head.seq, EVENT.c.stream_id == head.cursor)
+        with self._ledger.engine.connect() as connection:
+            return str(connection.execute(sa.select(EVENT.c.payload_hash).where(*at_cursor)).scalar() or "")
 
     def _read(self, head: Head) -> list[Entry]:
         """The lines after the head, having made sure that the stream continues it."""
         try:
-            raw = self._client.xrange(self._keys.ledger, min=head.cursor or "-", count=BATCH + 1)
+            answer = self._read_script(keys=[self._keys.ledger], args=[head.cursor or "-", BATCH + 1])
         except UnicodeDecodeError as error:
             raise LedgerHalted(
                 f"The stream {self._keys.ledger} has a line after {head.cursor or 'its start'} that is not UTF-8 "
                 f"({error}); no door of Shiftlead writes such lines. Remove it, then start the coordinator again."
             ) from error
+        raw = [line.split("\x1f") for line in answer]
         if not raw:
             raise self._lost(f"the stream is empty, SQL has it up to {head.cursor or 'the start of the epoch'}")
         epoch = str(self.epoch)
-        foreign = next((stream_id for stream_id, fields in raw if fields.get("e") != epoch), None)
+        foreign = next((parts[0] for parts in raw if len(parts) == FIELDS and parts[1] != epoch), None)
         if foreign is not None:
             raise self._lost(f"the line {foreign} is not of epoch {epoch}")
-        entries = [parse(stream_id, fields, self.epoch) for stream_id, fields in raw]
+        entries = [parse(parts[0], parts[1:], self.epoch) for parts in raw]
         first = entries[0]
         if not head.cursor:
             if first.ticket_id:
@@ -228,15 +247,10 @@ class LedgerWriter:
             raise SteppedDown(self.team, self.epoch)
 
     def _insert(self, connection: sa.Connection, rows: Rows) -> None:
-        for statement, values in (
-            (EVENT.insert(), rows.events),
-            (BODY.insert(), rows.bodies),
-            (self._put_ticket, rows.tickets),
-            (self._put_agent, rows.agents),
-            (self._add_idempotency, rows.idempotency),
-        ):
-            if values:
-                connection.execute(statement, values)
+        values = (rows.events, rows.bodies, rows.tickets, rows.agents, rows.idempotency)
+        for statement, lines in zip(self._statements, values, strict=True):
+            if lines:
+                statement.execute(connection, lines)
 
     def _insert_halves(
         self, connection: sa.Connection, head: Head, entries: list[Entry], refused: list[tuple[Entry, str]]
@@ -281,8 +295,8 @@ class LedgerWriter:
                     have[place] = e.payload
             elif have[place] != e.payload:
                 raise LedgerHalted(
-                    f"{e.number or e.ticket_id or 'The epoch'}: SQL already has another line {e.seq} than the stream at "
-                    f"{e.stream_id}. The ledger of team {self.team!r} is halted: nothing more is recorded or "
+                    f"{e.number or e.ticket_id or 'The epoch'}: SQL already has another line {e.seq} than the stream "
+                    f"at {e.stream_id}. The ledger of team {self.team!r} is halted: nothing more is recorded or "
                     "acknowledged. Run `shiftlead audit verify`, keep both, and ask who else wrote to this Redis."
                 )
         return fresh
@@ -294,7 +308,7 @@ class LedgerWriter:
         last = connection.execute(sa.select(sa.func.max(column)).where(QUARANTINE.c.team == self.team)).scalar() or 0
         connection.execute(QUARANTINE.insert(), [
             {"team": self.team, "id": last + n, "stream_id": e.stream_id, "reason": why.encode(
-                "ascii", "backslashreplace").decode().replace("\0", "\\0"), "fields": json.dumps(e.fields),
+                "ascii", "backslashreplace").decode().replace("\0", "\\0"), "fields": json.dumps(e.raw),
              "at": self._clock.now()}
             for n, (e, why) in enumerate(refused, 1)
         ])  # fmt: skip
@@ -302,8 +316,8 @@ class LedgerWriter:
     def _busy(self, error: SQLAlchemyError) -> LedgerBusy:
         cause = getattr(error, "orig", None) or error
         return LedgerBusy(
-            f"SQL cannot take the lines of team {self.team!r} now: {cause}. Nothing was acknowledged; the writer goes on "
-            "by itself as soon as it can (free space? another program holding the database?)."
+            f"SQL cannot take the lines of team {self.team!r} now: {cause}. Nothing was acknowledged; the writer "
+            "goes on by itself as soon as it can (free space? another program holding the database?)."
         )
 
     # -- telling Redis -----------------------------------------------------------------------------------------------
@@ -319,8 +333,8 @@ class LedgerWriter:
         pipe = self._client.pipeline(transaction=False)
         fields: dict[str, list[str]] = {}
         for e in entries:
-            if e.ticket_id:
-                fields.setdefault(e.ticket_id, []).append(e.fields.get("s", ""))
+            if e.ticket_id and e.seq:
+                fields.setdefault(e.ticket_id, []).append(str(e.seq))
         for ticket_id, seqs in fields.items():
             pipe.hdel(self._keys.lines(ticket_id), *seqs)
         pipe.xtrim(self._keys.ledger, minid=head.cursor, approximate=False)
@@ -337,7 +351,11 @@ class LedgerWriter:
         if not head.cursor:
             return []
         raw = self._client.xrange(self._keys.ledger, max=head.cursor)
-        return [parse(i, f, self.epoch) for i, f in raw if f.get("e") == str(self.epoch)]
+        return [
+            parse(stream_id, [fields.get(name, "") for name in "etsmdi"], self.epoch)
+            for stream_id, fields in raw
+            if fields.get("e") == str(self.epoch)
+        ]
 
     def _repair_watermark(self, head: Head) -> None:
         """A writer of an older epoch that slept between its commit and its watermark may have written over ours."""

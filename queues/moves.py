@@ -16,7 +16,7 @@ from .ticket import Attempts, Draft, Line, Ticket
 
 __all__ = [
     "accept", "advance", "answer", "ask", "assign", "block", "cancel", "claim", "defer", "escalate", "fail", "give_back",
-    "hand_off", "next_token", "note", "recover", "reopen", "resolve", "resume", "send_back", "submit", "triage", "wake",
+    "hand_off", "next_token", "note", "recover", "reopen", "report_op", "resolve", "resume", "send_back", "submit", "triage", "wake",
 ]  # fmt: skip
 
 EPOCH_STEP = 1_000_000
@@ -27,6 +27,11 @@ FREE: dict[str, Any] = {"assigned_to": None, "worker": None, "alone": False, "cl
 def next_token(token: int, epoch: int) -> int:
     """The next fencing token: higher than every one before it, also than any of an earlier epoch (I3)."""
     return max(token + 1, epoch * EPOCH_STEP)
+
+
+def report_op(ticket: Ticket) -> str:
+    """The operation id of the holder's report: repeated with the same token by the same agent, it is the same report."""
+    return f"report:{ticket.token}:{ticket.assigned_to}"
 
 
 def accept(
@@ -302,7 +307,7 @@ def _by_agent(
     detail: dict[str, Any],
 ) -> Change:  # fmt: skip
     """A report of the holding agent. Its token is the report's operation id: a repeated report gets the stored answer."""
-    values = values | {"last_op": f"report:{ticket.token}"}
+    values = values | {"last_op": report_op(ticket)}
     actor = f"agent:{ticket.assigned_to}"
     reason = str(detail.get("reason") or detail.get("error") or detail.get("why") or "")
     return _change(ticket, move, actor, now, epoch, state, values=values, detail=detail, held=held, reason=reason)

@@ -1,9 +1,10 @@
-"""Waiting until the ledger has a line. One thread per process reads the watermark; any number of callers wait for it."""
+"""Waiting until the ledger has a line: one thread of the process reads the watermark, any number of callers wait."""
 
 from __future__ import annotations
 
 import threading
 import time
+from typing import Any
 
 import redis
 
@@ -21,7 +22,8 @@ class Recorded:
     """How far SQL has come, as the ledger writer tells in `keys.recorded`. May be shared between threads."""
 
     def __init__(self, client: redis.Redis, keys: Keys, settings: Settings) -> None:
-        self._client, self._key = client, keys.recorded
+        self._client: Any = client
+        self._key = keys.recorded
         # Shorter than the socket timeout, or an idle ledger would look like a dead server.
         self._block_s = min(2.0, settings.socket_timeout_s / 2)
         self._changed = threading.Condition()
@@ -67,7 +69,7 @@ class Recorded:
             try:
                 self._read()
                 pause = 0.0
-            except redis.RedisError:
+            except (redis.RedisError, OSError, ValueError):  # ValueError: the pool was closed under the reader
                 pause = min(1.0, pause * 2 or 0.05)
 
     def _read(self) -> None:

@@ -181,10 +181,10 @@ def _ask_human(ticket: Ticket, report: AskHuman, asked: Asked, at: dict[str, Any
 def _failed(ticket: Ticket, report: Failed, asked: Asked, at: dict[str, Any]) -> list[Change]:
     actor = f"agent:{ticket.assigned_to}"
     if not report.retryable:
-        return [moves.fail(ticket, reason=report.error, actor=actor, **at, last_op=f"report:{asked.held}")]
+        return [moves.fail(ticket, reason=report.error, actor=actor, **at, last_op=moves.report_op(ticket))]
     tried = ticket.attempts.handed_back
     if tried == 0:
-        back: dict[str, Any] = {"counter": "handed_back", "last_op": f"report:{asked.held}"}
+        back: dict[str, Any] = {"counter": "handed_back", "last_op": moves.report_op(ticket)}
         return [moves.give_back(ticket, reason=report.error[:500], actor=actor, **at, **back)]
     return [moves.defer(ticket, report, until=asked.now + min(2.0**tried, BACK_OFF_S), **at)]
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import math
 import re
 from typing import Annotated, Any, Literal
 
@@ -243,6 +244,8 @@ def parse_draft(data: bytes | str | dict[str, Any], *, max_bytes: int) -> Draft:
             f"Malformed JSON in line {error.lineno}, column {error.colno}: {error.msg}. Nothing was stored.",
             line=error.lineno,
         ) from None
+    except ValueError as error:  # a whole number of thousands of digits
+        raise BadInput(f"The JSON holds a number that cannot be read: {error}. Nothing was stored.") from None
     if not isinstance(parsed, dict):
         raise BadInput(f"A ticket is a JSON object, this is {type(parsed).__name__}. Nothing was stored.")
     check_text(parsed)
@@ -279,6 +282,8 @@ def check_text(value: Any, where: str = "", depth: int = 0) -> None:
                 f"{where or 'the text'} contains a lone surrogate, which is not Unicode text. Nothing was stored.",
                 field=where,
             ) from None
+    elif isinstance(value, float) and not math.isfinite(value):
+        raise BadInput(f"{where or 'the number'} is not a finite number. Nothing was stored.", field=where)
     elif isinstance(value, dict):
         for key, item in value.items():
             check_text(key, f"{where}.{key!r} (a key)".lstrip("."), depth + 1)

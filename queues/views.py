@@ -138,7 +138,7 @@ class StoppedView:
                     return found[:limit]
         if queue in (None, Queue.COMPLETED):
             at_most = limit if state is None and agent is None else SCAN_LIMIT
-            found += [ticket for ticket in self.ledger.recent_completed(self.team, at_most) if wanted(ticket)]
+            found += [ticket for ticket, _ in self.ledger.recent_completed(self.team, at_most) if wanted(ticket)]
         return found[:limit]
 
 

@@ -134,8 +134,9 @@ class Cluster:
         raise AssertionError(f"not within {seconds} s: {what or true}\n{self.logs()}")
 
     def coordinating(self) -> None:
-        """Wait until an epoch is open."""
-        self.wait_until(lambda: self.desk.store.epoch(), what="an open epoch")
+        """Wait until somebody leads and an epoch is open."""
+        client, key = self.connections.client, self.desk.keys.leader
+        self.wait_until(lambda: client.get(key) and self.desk.store.epoch(), what="a leader and an open epoch")
 
     def present(self, *agents: str) -> None:
         """Wait until the agents' workers are there."""
@@ -143,6 +144,14 @@ class Cluster:
 
         presence = Presence(self.connections.client, self.desk.keys, self.connections.clock, self.settings)
         self.wait_until(lambda: set(agents) <= set(presence.live()), what=f"workers of {agents}")
+
+    def worker_pid(self, agent: str) -> int:
+        """Pid of the process that works for `agent`; its parent only restarts it."""
+        from shiftlead.queues.presence import Presence
+
+        presence = Presence(self.connections.client, self.desk.keys, self.connections.clock, self.settings)
+        pid: int = self.wait_until(lambda: [w.pid for w in presence.live().get(agent, [])])[0]
+        return pid
 
     def accept(self, body: str, **fields: Any) -> Ticket:
         return self.desk.accept(Draft.model_validate({"body": body} | fields), actor="door:test").ticket

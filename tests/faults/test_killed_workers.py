@@ -45,17 +45,18 @@ def test_a_worker_killed_in_the_middle_loses_no_ticket(cluster: Cluster) -> None
 
 def test_a_worker_killed_before_it_claims_gives_the_ticket_to_the_next(cluster: Cluster) -> None:
     """I5: assigned and never claimed; counted as undelivered, never failed."""
-    stopped = cluster.start("worker", "--agent", "ann")
-    cluster.present("ann")
-    os.killpg(stopped.pid, signal.SIGSTOP)
+    cluster.start("worker", "--agent", "ann")
+    deaf = cluster.worker_pid("ann")
+    os.kill(deaf, signal.SIGSTOP)
     ticket = cluster.accept("quick")
     cluster.in_state(ticket, State.ASSIGNED)
-    os.killpg(stopped.pid, signal.SIGKILL)
-    cluster.start("worker", "--agent", "ann")
+    os.kill(deaf, signal.SIGKILL)
 
     done = cluster.ended(ticket)
     assert done.state is State.RESOLVED
     assert cluster.moves(ticket).count("claim") == 1
+    assert deaf not in cluster.runs(ticket)
+    assert done.attempts.crashed == 0
 
 
 def test_a_worker_that_dies_in_the_brain_is_restarted_and_the_ticket_finished(cluster: Cluster) -> None:
@@ -91,16 +92,16 @@ def test_a_poisoned_ticket_fails_after_three_crashes_alone_and_its_neighbours_do
 
 def test_a_worker_paused_past_its_lease_cannot_write_any_more(cluster: Cluster) -> None:
     """I2, I4: SIGSTOP past the lease, another worker finishes, SIGCONT: the late report is refused."""
-    paused = cluster.start("worker", "--agent", "ann")
+    cluster.start("worker", "--agent", "ann")
     cluster.present("ann")
     ticket = cluster.accept("slow 1")
-    cluster.wait_until(lambda: cluster.runs(ticket))
-    os.killpg(paused.pid, signal.SIGSTOP)
+    [paused] = cluster.wait_until(lambda: cluster.runs(ticket))
+    os.kill(paused, signal.SIGSTOP)
     cluster.wait_until(lambda: "give_back" in cluster.moves(ticket), what="the lease ran out")
     cluster.start("worker", "--agent", "ann")
     done = cluster.ended(ticket)
     story = cluster.moves(ticket)
-    os.killpg(paused.pid, signal.SIGCONT)
+    os.kill(paused, signal.SIGCONT)
 
     another = cluster.accept("quick")
     cluster.ended(another)

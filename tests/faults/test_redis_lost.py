@@ -10,9 +10,8 @@ import pytest
 
 from shiftlead.queues.errors import ShiftleadError, Unavailable
 from shiftlead.queues.ledger_verify import verify
-from shiftlead.queues.lifecycle import State
 from shiftlead.queues.store import layout
-from shiftlead.queues.ticket import Draft
+from shiftlead.queues.ticket import Draft, Ticket
 from tests.cluster import Cluster, running_cluster
 from tests.conftest import running_server
 
@@ -69,36 +68,38 @@ def test_a_restored_old_aof_is_noticed_and_rebuilt(short_folder: Path) -> None:
     """I8: SQL is ahead of the stream, so Redis was rolled back, even when newer lines were written on top."""
     data = short_folder / "data"
     data.mkdir()
+    cluster = Cluster(short_folder, f"unix://{short_folder}/r.sock")
     aof = ("--appendonly", "yes", "--appendfsync", "always", "--dir", str(data))
-    with running_server(short_folder, *aof) as address:
-        cluster = Cluster(short_folder, address)
-        first = cluster.start("coordinator")
-        cluster.coordinating()
-        early = cluster.accept("quick early")
-        first.terminate()
-        first.wait(10)
-        cluster.connections.client.close()
-    shutil.copytree(data, short_folder / "old")
-    with running_server(short_folder, *aof) as address:
-        second = cluster.start("coordinator")
-        cluster.coordinating()
-        late = cluster.accept("quick late")
-        cluster.in_state(late, State.READY)
-        second.terminate()
-        second.wait(10)
-        cluster.connections.client.close()
-    shutil.rmtree(data)
-    shutil.copytree(short_folder / "old", data)
-    with running_server(short_folder, *aof) as address:
-        assert cluster.connections.client.hget(cluster.desk.keys.numbers, late.number) is None
-        cluster.start("coordinator")
-        cluster.wait_until(lambda: cluster.desk.store.epoch() >= 2, what="a new epoch")
-        assert cluster.desk.find(late.number).body == "quick late"
-        assert cluster.desk.find(early.number).body == "quick early"
-        fresh = cluster.accept("quick fresh")
-        assert fresh.number not in (early.number, late.number)
-        _queues_equal_the_ledger(cluster)
+    try:
+        early = _one_ticket_and_stop(cluster, aof, "quick early")
+        shutil.copytree(data, short_folder / "old")
+        late = _one_ticket_and_stop(cluster, aof, "quick late")
+        shutil.rmtree(data)
+        shutil.copytree(short_folder / "old", data)
+        with running_server(short_folder, *aof):
+            assert cluster.connections.client.hget(cluster.desk.keys.numbers, late.number) is None
+            cluster.start("coordinator")
+            cluster.wait_until(lambda: cluster.desk.store.epoch() >= 2, what="a new epoch")
+            assert cluster.desk.find(late.number).body == "quick late"
+            assert cluster.desk.find(early.number).body == "quick early"
+            fresh = cluster.accept("quick fresh")
+            assert fresh.number not in (early.number, late.number)
+            _queues_equal_the_ledger(cluster)
+            cluster.stop()
+    finally:
         cluster.stop()
+
+
+def _one_ticket_and_stop(cluster: Cluster, options: tuple[str, ...], body: str) -> Ticket:
+    """A server and a coordinator take one ticket in and end in good order."""
+    with running_server(cluster.folder, *options):
+        coordinator = cluster.start("coordinator")
+        cluster.wait_until(lambda: cluster.connections.client.ping())
+        cluster.coordinating()
+        ticket = cluster.accept(body)
+        coordinator.terminate()
+        coordinator.wait(10)
+    return ticket
 
 
 def _queues_equal_the_ledger(cluster: Cluster) -> None:

@@ -1,0 +1,62 @@
+"""Put together what an agent gets: its ticket and the whole story behind it. The same for every door."""
+
+from __future__ import annotations
+
+from shiftlead.config.team import Team
+from shiftlead.queues.desk import Desk
+from shiftlead.queues.errors import NotFound
+from shiftlead.queues.ticket import Line, Ticket
+
+from .agent import Work
+
+__all__ = ["build_work", "run_deadline"]
+
+
+def build_work(desk: Desk, ticket: Ticket, team: Team) -> Work:
+    """The `Work` of the agent that holds `ticket`.
+
+    Its history is that of the first ancestor, then of the next, ... then its own: whole and in that order (I14).
+
+    Raises:
+        redis.RedisError, sqlalchemy.exc.SQLAlchemyError: the story could not be read; the agent has nothing then.
+    """
+    agent = ticket.assigned_to or ""
+    spec = team.agents.get(agent)
+    ancestors = _ancestors(desk, ticket)
+    history: list[Line] = []
+    for one in [*reversed(ancestors), ticket]:
+        history += desk.history(one.id)
+    return Work(
+        agent=agent,
+        role=spec.role if spec else "",
+        ticket=ticket,
+        token=ticket.token,
+        history=history,
+        packet=ticket.packet,
+        steps=ticket.steps,
+        answers=ticket.answers,
+        ancestors=ancestors,
+        team_can=team.capabilities,
+        deadline=run_deadline(desk, ticket, team),
+        trace_id=ticket.trace_id,
+    )
+
+
+def run_deadline(desk: Desk, ticket: Ticket, team: Team) -> float:
+    """Until when the holder may renew its lease, unix seconds: counted from the assignment, which no move postpones."""
+    limit = team.limits.run_deadline_s or desk.settings.run_deadline_s
+    return (ticket.assigned_at or desk.clock.now()) + limit
+
+
+def _ancestors(desk: Desk, ticket: Ticket) -> list[Ticket]:
+    """Parent, grandparent, ... One that neither Redis nor SQL has is left out."""
+    if not ticket.lineage:
+        return []
+    _, read = desk.store.read(ticket.lineage)
+    found = []
+    for ticket_id, there in zip(ticket.lineage, read, strict=True):
+        try:
+            found.append(there or desk.find(ticket_id))
+        except NotFound:
+            continue
+    return found

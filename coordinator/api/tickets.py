@@ -1,0 +1,239 @@
+"""The requesters' and the deciders' calls: take tickets in, show them, approve, deny, cancel."""
+
+from __future__ import annotations
+
+from typing import Annotated, Any
+from urllib.parse import quote
+
+from fastapi import APIRouter, Depends, Header, Query, Request, Response
+from fastapi.responses import JSONResponse
+from pydantic import BaseModel, ConfigDict, Field
+
+from shiftlead.config.settings import Settings
+from shiftlead.queues.desk import Desk
+from shiftlead.queues.errors import BadInput, ShiftleadError
+from shiftlead.queues.lifecycle import Queue, State
+from shiftlead.queues.ticket import Draft, Line, Ticket
+
+from .auth import Caller, may
+from .body import BATCH_FACTOR, body, checked, decode, parse, read_draft, schema
+from .pages import page
+from .problems import Forbidden, problem_for
+from .rooms import Rooms
+
+__all__ = ["Reason", "router"]
+
+MAX_BATCH = 1_000
+MAX_KEY = 255
+router = APIRouter(prefix="/v1/tickets", tags=["tickets"])
+
+TeamName = Annotated[str | None, Query(max_length=100, description="team; empty = the key's own")]
+Key = Annotated[str | None, Header(alias="Idempotency-Key", description="repeat a request safely with the same key")]
+
+
+class Reason(BaseModel):
+    """Why somebody decided as he did."""
+
+    model_config = ConfigDict(extra="forbid")
+
+    reason: str = Field(default="", max_length=10_000)
+
+
+class TicketList(BaseModel):
+    """One page. `after` goes into the next request; empty = this was the last."""
+
+    tickets: list[Ticket]
+    after: str
+
+
+@router.post("", status_code=201, response_model=Ticket, openapi_extra=schema(Draft))
+def create(
+    request: Request, caller: Annotated[Caller, Depends(may("enqueue"))], raw: Annotated[bytes, Depends(body())],
+    team: TeamName = None, key: Key = None,
+) -> Response:  # fmt: skip
+    """Take one ticket in. 201 when it stands in the ledger; 200 when the same key was used for the same request."""
+    rooms, settings = _rooms(request), _settings(request)
+    draft = read_draft(raw, settings)
+    desk = rooms.desk(caller, _team_of(draft, team))
+    accepted = desk.accept(draft, actor=_door(caller), key=_checked_key(key))
+    ticket = accepted.ticket
+    headers = {"Location": _location(rooms, caller, ticket)}
+    if not accepted.created:
+        headers["Idempotency-Replayed"] = "true"
+    status = 201 if accepted.created else 200
+    return Response(ticket.model_dump_json(), status, headers, media_type="application/json")
+
+
+@router.post("/batch", openapi_extra=schema(Draft, media="application/x-ndjson"))
+def create_many(
+    request: Request, caller: Annotated[Caller, Depends(may("enqueue"))],
+    raw: Annotated[bytes, Depends(body(BATCH_FACTOR))], team: TeamName = None, key: Key = None,
+) -> JSONResponse:  # fmt: skip
+    """Take up to 1,000 tickets in, as a JSON array or one a line; each is answered for itself, in the order given.
+
+    An Idempotency-Key stands for the whole list: repeat the same list with it.
+    """
+    rooms, settings, key = _rooms(request), _settings(request), _checked_key(key)
+    answers: list[Any] = []
+    by_team: dict[str, list[tuple[int, Draft, str | None]]] = {}
+    for index, item in enumerate(_items(raw, request.headers.get("content-type", ""))):
+        try:
+            draft = read_draft(item, settings)
+            name = rooms.desk(caller, _team_of(draft, team)).team.team
+        except ShiftleadError as error:
+            answers.append(error)
+            continue
+        answers.append(None)
+        by_team.setdefault(name, []).append((index, draft, f"{key}/{index}" if key else None))
+    for name, drafts in by_team.items():
+        desk = rooms.desks[name]
+        outcomes = desk.accept_many([(draft, k) for _, draft, k in drafts], actor=_door(caller))
+        for (index, _, _), outcome in zip(drafts, outcomes, strict=True):
+            answers[index] = outcome
+    results = [_answer(index, answer) for index, answer in enumerate(answers)]
+    taken = sum(r["status"] < 300 for r in results)
+    return JSONResponse({"results": results, "accepted": taken, "refused": len(results) - taken})
+
+
+@router.get("")
+def listing(
+    request: Request, caller: Annotated[Caller, Depends(may("read"))], team: TeamName = None,
+    queue: Queue | None = None, state: State | None = None,
+    agent: Annotated[str | None, Query(max_length=100)] = None,
+    limit: Annotated[int, Query(ge=1, le=200)] = 50, after: Annotated[str, Query(max_length=300)] = "",
+) -> TicketList:  # fmt: skip
+    """Tickets by queue, state and agent, a page at a time. An agent's key sees only its own."""
+    rooms = _rooms(request)
+    desk = rooms.desk(caller, team)
+    if agent is not None or caller.agent is not None:
+        agent = rooms.agent(desk, caller, agent or caller.agent or "")
+    found = page(desk, queue=queue, state=state, agent=agent, limit=limit, after=after)
+    return TicketList(tickets=found.tickets, after=found.after)
+
+
+@router.get("/{ticket}")
+def show(
+    request: Request, caller: Annotated[Caller, Depends(may("read"))], ticket: str, team: TeamName = None
+) -> Ticket:
+    """One ticket, by number or id."""
+    rooms = _rooms(request)
+    return rooms.ticket(rooms.desk(caller, team), caller, ticket)
+
+
+@router.get("/{ticket}/history")
+def history(
+    request: Request, caller: Annotated[Caller, Depends(may("read"))], ticket: str, team: TeamName = None
+) -> list[Line]:
+    """Every ledger line of the ticket, oldest first."""
+    rooms = _rooms(request)
+    desk = rooms.desk(caller, team)
+    return desk.history(rooms.ticket(desk, caller, ticket).id)
+
+
+@router.post("/{ticket}/approve", openapi_extra=schema(Reason))
+def approve(
+    request: Request, caller: Annotated[Caller, Depends(may("approve"))], raw: Annotated[bytes, Depends(body())],
+    ticket: str, team: TeamName = None,
+) -> Ticket:  # fmt: skip
+    """Say yes to an approval, or to the one approval a ticket waits for."""
+    return _decide(request, caller, ticket, team, raw, "approve")
+
+
+@router.post("/{ticket}/deny", openapi_extra=schema(Reason))
+def deny(
+    request: Request, caller: Annotated[Caller, Depends(may("approve"))], raw: Annotated[bytes, Depends(body())],
+    ticket: str, team: TeamName = None,
+) -> Ticket:  # fmt: skip
+    """Say no to an approval, or to the one approval a ticket waits for."""
+    return _decide(request, caller, ticket, team, raw, "deny")
+
+
+@router.post("/{ticket}/cancel", openapi_extra=schema(Reason))
+def cancel(
+    request: Request, caller: Annotated[Caller, Depends(may("admin"))], raw: Annotated[bytes, Depends(body())],
+    ticket: str, team: TeamName = None,
+) -> Ticket:  # fmt: skip
+    """Cancel the ticket and everything it waits for."""
+    desk, found, reason = _subject(request, caller, ticket, team, raw)
+    return desk.cancel(found.id, actor=f"person:{caller.name}", reason=reason)
+
+
+def _decide(request: Request, caller: Caller, ticket: str, team: str | None, raw: bytes, decision: str) -> Ticket:
+    desk, found, reason = _subject(request, caller, ticket, team, raw)
+    return desk.answer(found.id, decision, actor=f"person:{caller.name}", reason=reason)
+
+
+def _subject(
+    request: Request, caller: Caller, ticket: str, team: str | None, raw: bytes
+) -> tuple[Desk, Ticket, str]:  # fmt: skip
+    """The ticket a person decides about. An agent decides by working on an approval, whatever its key says."""
+    if caller.agent is not None:
+        raise Forbidden(
+            f"The key {caller.name!r} is {caller.agent}'s; only a person decides here. Nothing was written."
+        )
+    rooms = _rooms(request)
+    desk = rooms.desk(caller, team)
+    return desk, rooms.ticket(desk, caller, ticket), parse(Reason, raw).reason
+
+
+def _items(raw: bytes, content_type: str) -> list[Any]:
+    """The drafts of a batch, undecoded where they stand one a line."""
+    if "ndjson" in content_type or "jsonl" in content_type:
+        items: list[Any] = [line for line in raw.split(b"\n") if line.strip()]
+    else:
+        items = decode(raw)
+        if not isinstance(items, list):
+            raise BadInput("A batch is a JSON array of tickets, or one ticket a line as application/x-ndjson.")
+    if len(items) > MAX_BATCH:
+        raise BadInput(f"A batch has at most {MAX_BATCH:,} tickets; this one has {len(items):,}. Nothing was stored.")
+    for index, item in enumerate(items):
+        if not isinstance(item, dict | bytes):
+            raise BadInput(f"Item {index} of the batch is not a ticket but {type(item).__name__}. Nothing was stored.")
+    return items
+
+
+def _answer(index: int, answer: Any) -> dict[str, Any]:
+    if isinstance(answer, ShiftleadError):
+        refusal: dict[str, Any] = decode(bytes(problem_for(answer).body))
+        if answer.retry_after_s is not None:
+            refusal["retry_after_s"] = answer.retry_after_s
+        return {"index": index, "status": answer.status, "problem": refusal}
+    ticket = answer.ticket
+    status = 201 if answer.created else 200
+    return {"index": index, "status": status, "id": ticket.id, "number": ticket.number, "team": ticket.team}
+
+
+def _team_of(draft: Draft, team: str | None) -> str | None:
+    if draft.team and team and draft.team != team:
+        raise BadInput(f"The body names team {draft.team!r}, the address {team!r}. Nothing was stored.", field="team")
+    return draft.team or team
+
+
+def _checked_key(key: str | None) -> str | None:
+    if key is None:
+        return None
+    if not key.strip() or len(key) > MAX_KEY:
+        raise BadInput(
+            f"An Idempotency-Key has 1 to {MAX_KEY} characters. Nothing was stored.", field="Idempotency-Key"
+        )
+    return str(checked(key))
+
+
+def _location(rooms: Rooms, caller: Caller, ticket: Ticket) -> str:
+    query = "" if rooms.is_default(caller, ticket.team) else f"?team={quote(ticket.team)}"
+    return f"/v1/tickets/{ticket.number}{query}"
+
+
+def _door(caller: Caller) -> str:
+    """How the ledger names who brought a ticket."""
+    return f"door:http:{caller.name}"
+
+
+def _rooms(request: Request) -> Rooms:
+    rooms: Rooms = request.app.state.rooms
+    return rooms
+
+
+def _settings(request: Request) -> Settings:
+    settings: Settings = request.app.state.settings
+    return settings

@@ -1,0 +1,130 @@
+"""The agents of a team: who is free, and holds and pauses."""
+
+from __future__ import annotations
+
+import re
+import time
+from datetime import datetime, timedelta
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+
+from .output import Run, command, group, local_time
+
+if TYPE_CHECKING:
+    from shiftlead.queues.ticket import AgentState
+
+__all__ = ["add", "moment"]
+
+AGENT = Annotated[str, typer.Argument(help="An agent of the team.", metavar="AGENT")]
+
+
+def add(app: typer.Typer) -> None:
+    """Register the commands of this file."""
+    agents = group(app, "agents", "See the team's agents; pause one, or hold one while it is busy.", panel="People")
+    command(agents, "list", examples=["shiftlead agents list"])(list_agents)
+    command(agents, "pause", examples=["shiftlead agents pause devin_engineering --reason 'release week'"])(pause)
+    command(agents, "resume", examples=["shiftlead agents resume devin_engineering"])(resume)
+    command(
+        agents, "busy",
+        examples=[
+            "shiftlead agents busy felix_ceo --until 17:30 --reason 'strategy session'",
+            "shiftlead agents busy felix_ceo --until +30m",
+        ],
+    )(busy)  # fmt: skip
+
+
+def list_agents(run: Run) -> None:
+    """List the agents: what they can, how loaded they are, and whether they can take a ticket now."""
+    from rich.table import Table
+
+    from shiftlead.coordinator.facts import agent_facts
+    from shiftlead.queues.presence import Presence
+
+    from .doors import local_desk
+
+    with local_desk(run) as desk:
+        now = desk.clock.now()
+        presence = Presence(desk.store.client, desk.keys, desk.clock, desk.settings)
+        live = presence.live()
+        facts = agent_facts(desk, presence, now)
+        team = desk.team
+    rows: list[dict[str, Any]] = []
+    table = Table(box=None, pad_edge=False, header_style="bold")
+    for name in ("agent", "role", "can", "load", "workers", "now"):
+        table.add_column(
+            name, no_wrap=name not in ("can", "now"), justify="right" if name in ("load", "workers") else "left"
+        )
+    for name, spec in team.agents.items():
+        f = facts[name]
+        obstacle = f.obstacle(now)
+        workers = [w.worker for w in live.get(name, [])]
+        rows.append(
+            {
+                "agent": name, "role": spec.role, "can": spec.can, "capacity": f.capacity, "load": f.load,
+                "workers": workers,
+                "free": not obstacle, "obstacle": obstacle, "paused": f.paused, "busy_until": f.busy_until,
+                "reason": f.reason, "human": spec.human, "brain": spec.brain,
+            }
+        )  # fmt: skip
+        state = f"✘ {obstacle.removeprefix(name + ' ')}" if obstacle else "✔ free"
+        count = "person" if spec.human else str(len(workers))
+        table.add_row(name, spec.role, ", ".join(spec.can), f"{f.load}/{f.capacity}", count, state)
+    run.say({"team": team.team, "agents": rows}, table)
+
+
+def pause(run: Run, agent: AGENT, reason: Annotated[str, typer.Option(help="Why; `why` tells it.")] = "") -> None:
+    """Give an agent no more tickets until `resume`. What it has it finishes."""
+    _set(run, agent, reason, "is paused; what it has it finishes", paused=True)
+
+
+def resume(run: Run, agent: AGENT, reason: Annotated[str, typer.Option(help="Why.")] = "") -> None:
+    """End a pause or a hold."""
+    _set(run, agent, reason, "takes tickets again", paused=False, busy_until=None)
+
+
+def busy(
+    run: Run,
+    agent: AGENT,
+    until: Annotated[str, typer.Option(help="HH:MM (local time), an ISO moment, or +30m.")],
+    reason: Annotated[str, typer.Option(help="What keeps it busy.")] = "",
+) -> None:
+    """Hold an agent until a stated time: its tickets wait, and are served then."""
+    at = moment(until, time.time())
+    _set(run, agent, reason, f"is busy until {local_time(at)}; its tickets wait until then", busy_until=at)
+
+
+def moment(text: str, now: float) -> float:
+    """Unix seconds of `17:30` (the next one, local time), `2026-11-21T17:30+01:00` or `+30m`.
+
+    Raises:
+        BadInput: it is none of these, or it is past.
+    """
+    from shiftlead.config.duration import duration_s
+    from shiftlead.queues.errors import BadInput
+
+    given = text.strip()
+    try:
+        if given.startswith("+"):
+            return now + duration_s(given[1:])
+        if re.fullmatch(r"\d{1,2}:\d{2}", given):
+            hour, minute = map(int, given.split(":"))
+            local = datetime.fromtimestamp(now).astimezone()
+            at = local.replace(hour=hour, minute=minute, second=0, microsecond=0)
+            return (at if at > local else at + timedelta(days=1)).timestamp()
+        at = datetime.fromisoformat(given)
+    except ValueError:
+        raise BadInput(f"{text!r} is not a time. Write 17:30, 2026-11-21T17:30+01:00 or +30m.", field="until") from None
+    stamp = (at if at.tzinfo else at.astimezone()).timestamp()
+    if stamp <= now:
+        raise BadInput(f"{text!r} is past. Nothing was changed.", field="until")
+    return stamp
+
+
+def _set(run: Run, agent: str, reason: str, what: str, **values: Any) -> None:
+    from .doors import local_desk, me
+
+    with local_desk(run) as desk:
+        after: AgentState = desk.set_agent(agent, actor=me(), reason=reason, **values)
+    because = f" ({reason})" if reason else ""
+    run.say(after.model_dump(mode="json"), f"✔ {agent} {what}{because}.")

@@ -1,0 +1,353 @@
+"""`shiftlead demo`: a small team, real tickets, real processes, and a killed worker, on a data folder of its own.
+
+Afterwards everything is stopped, the ledger is verified, and what happened is read from the ledger.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import shlex
+import shutil
+import signal
+import sys
+import threading
+import time
+from collections.abc import Iterator, Sequence
+from dataclasses import asdict, dataclass, field
+from importlib.resources import files
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+
+from .output import Run, command, console
+
+if TYPE_CHECKING:
+    from shiftlead.config.settings import Settings
+    from shiftlead.queues.connect import Connections
+    from shiftlead.queues.ticket import Draft
+
+    from .demo_view import Board
+
+__all__ = ["add"]
+
+TEAM, DECIDER = "front_office", "felix_ceo"
+BUSY_S = 6.0  # how long the decision-maker's session lasts
+BURST, BURST_EVERY_S = 9, 0.6
+DEADLINE_S = 60.0
+TICK_S = 0.1
+KILL_AFTER_S, KILL_TRIES = 2.0, 6
+PACE_S = "0.5"
+
+
+def add(app: typer.Typer) -> None:
+    """Register the commands of this file."""
+    command(
+        app,
+        "demo",
+        panel="Start and stop",
+        own_team=True,
+        examples=["shiftlead demo", "shiftlead demo --home ./demo --json"],
+    )(demo)
+
+
+def demo(
+    run: Run, deadline: Annotated[float, typer.Option(min=5, help="Seconds the tickets may take.")] = DEADLINE_S
+) -> None:
+    """Show everything in half a minute: real tickets, a handoff, a hold, an escalation, a killed worker.
+
+    It starts real processes on a data folder of its own and stops them again. Nothing outside that folder is touched.
+    """
+    from shiftlead.coordinator.assignment import AgentFacts  # noqa: F401 - part of the picture, loaded before the clock runs
+
+    from .demo_view import Board
+
+    settings = _settings(run)
+    drafts = _drafts()
+    before = signal.signal(signal.SIGTERM, _interrupt)
+    board = Board(console(), quiet=run.as_json)
+    show = _Show(settings, drafts, board, deadline)
+    try:
+        board.say(f"{len(drafts)} tickets for the team {TEAM}, on a data folder of its own: {settings.data}")
+        with _processes(settings, board):
+            show.play()
+    finally:
+        signal.signal(signal.SIGTERM, before)
+    _tell(run, settings, show)
+
+
+@dataclass
+class _Show:
+    """Enqueues, kills and watches until everything is completed."""
+
+    settings: Settings
+    drafts: list[Draft]
+    board: Board
+    deadline_s: float
+    numbers: list[str] = field(default_factory=list)
+    refused: list[str] = field(default_factory=list)
+    took_s: float = 0.0
+    complete: bool = False
+    _kills: int = 0
+    _victim: tuple[str, str, float] | None = None  # ticket id, worker, when
+    _killed: bool = False
+
+    def play(self) -> None:
+        from shiftlead.queues.connect import Connections
+
+        connections = Connections(self.settings)
+        try:
+            with self.board:
+                self._play(connections)
+        finally:
+            connections.close()
+
+    def _play(self, connections: Connections) -> None:
+        desk = connections.desk()
+        desk.set_agent(DECIDER, actor="person:demo", reason="strategy session", busy_until=desk.clock.now() + BUSY_S)
+        started, sent = time.monotonic(), 0
+        while True:
+            elapsed = time.monotonic() - started
+            if sent < len(self.drafts) and elapsed >= sent / BURST * BURST_EVERY_S:
+                self._enqueue(connections, self.drafts[sent : sent + BURST])
+                sent += BURST
+            if elapsed > KILL_AFTER_S and not self._killed:
+                self._kill(connections)
+            moment = self._snapshot(connections, elapsed)
+            self.board.show(moment)
+            open_now = moment.counts["intake"] + moment.counts["active"]
+            self.complete = (
+                sent >= len(self.drafts) and not open_now and moment.counts["completed"] >= len(self.numbers)
+            )
+            self.took_s = elapsed
+            if self.complete or elapsed > self.deadline_s:
+                return
+            time.sleep(TICK_S)
+
+    def _enqueue(self, connections: Connections, drafts: Sequence[Draft]) -> None:
+        from shiftlead.queues.errors import ShiftleadError
+
+        for answer in connections.desk().accept_many([(d, None) for d in drafts], actor="door:demo"):
+            if isinstance(answer, ShiftleadError):
+                self.refused.append(str(answer))
+            else:
+                self.numbers.append(answer.ticket.number)
+
+    def _kill(self, connections: Connections) -> None:
+        """SIGKILL the process that holds a working ticket; again, if the ticket was reported in that very moment."""
+        from shiftlead.queues.presence import Presence
+
+        desk = connections.desk()
+        if self._victim is not None:
+            ticket_id, worker, at = self._victim
+            lines = desk.history(ticket_id)
+            if any(line.move == "give_back" for line in lines):
+                self._killed = True
+                return
+            still = desk.find(ticket_id)
+            if still.worker == worker and time.monotonic() - at < self.settings.lease_s + 3:
+                return  # its lease has not run out yet
+            self._victim = None
+        if self._kills >= KILL_TRIES:
+            self._killed = True  # the events say that it was not seen
+            return
+        presence = Presence(desk.store.client, desk.keys, desk.clock, desk.settings).live()
+        for agent in sorted(desk.team.agents, key=lambda a: desk.team.agents[a].capacity):
+            if agent == DECIDER:
+                continue
+            _, held = desk.store.read(desk.store.client.zrange(desk.keys.working(agent), 0, -1))
+            # The one claimed last has the most work before it.
+            for ticket in sorted((t for t in held if t is not None), key=lambda t: -t.updated_at):
+                pid = next((w.pid for w in presence.get(agent, []) if w.worker == ticket.worker), 0)
+                if pid > 1:
+                    with contextlib.suppress(ProcessLookupError):
+                        os.kill(pid, signal.SIGKILL)
+                    self._kills += 1
+                    self._victim = (ticket.id, ticket.worker or "", time.monotonic())
+                    self.board.say(f"  kill -9 {pid}: the worker of {agent}, which holds {ticket.number}")
+                    return
+
+    def _snapshot(self, connections: Connections, elapsed: float) -> Any:
+        from shiftlead.coordinator.facts import agent_facts
+        from shiftlead.queues.presence import Presence
+        from shiftlead.queues.views import LiveView
+
+        from .demo_view import Snapshot
+
+        desk = connections.desk()
+        now = desk.clock.now()
+        agents = agent_facts(desk, Presence(desk.store.client, desk.keys, desk.clock, desk.settings), now)
+        events = [line for _, line in connections.ledger.events(desk.team.team, limit=8)]
+        counts = LiveView(desk).counts()
+        if len(self.numbers) + len(self.refused) < len(self.drafts):
+            doing = "tickets come in"
+        elif agents[DECIDER].held(now):
+            doing = f"{DECIDER} is in a session"
+        else:
+            doing = (
+                "the last ones wait for their escalation" if counts["active"] + counts["intake"] < 4 else "work goes on"
+            )
+        return Snapshot(elapsed, len(self.drafts), len(self.numbers), counts, list(agents.values()), events, now, doing)
+
+
+@contextlib.contextmanager
+def _processes(settings: Settings, board: Board) -> Iterator[None]:
+    """Server, coordinator and a worker per agent, all ready; stopped at the end, whatever happens."""
+    from shiftlead.config.team import load_team
+    from shiftlead.coordinator.supervisor import Supervisor, processes_for
+
+    team = load_team(TEAM, settings, overlay=settings.overlay)
+    wanted = [p for p in processes_for(settings, [team], web=False, flower=False) if p.name != "intake"]
+    supervisor = Supervisor(wanted, logs=settings.data / "logs", say=lambda text: board.say(f"  {text}"), grace_s=10.0)
+    ready, failed = threading.Event(), []
+
+    def supervise() -> None:  # one thread for all of it: the children end when the thread that started them does
+        try:
+            supervisor.start()
+            ready.set()
+            supervisor.watch()
+        except BaseException as error:
+            failed.append(error)
+        finally:
+            ready.set()
+            supervisor.stop()
+
+    thread = threading.Thread(target=supervise, name="supervisor")
+    thread.start()
+    try:
+        while not ready.wait(0.2):
+            pass
+        if failed:
+            raise failed[0]
+        yield
+    finally:
+        supervisor.request_stop()
+        try:
+            thread.join()
+        except KeyboardInterrupt:
+            supervisor.request_stop()  # a second Ctrl-C: no more patience
+            thread.join()
+            raise
+
+
+def _tell(run: Run, settings: Settings, show: _Show) -> None:
+    """Read the ledger, print what it says, and end with the right code."""
+    from rich.text import Text
+
+    from shiftlead.config.team import load_team
+    from shiftlead.queues.ledger import Ledger
+    from shiftlead.queues.ledger_verify import verify
+
+    from .demo_events import five_events, records
+    from .demo_view import summary_table
+
+    team = load_team(TEAM, settings, overlay=settings.overlay)
+    ledger = Ledger(settings.database_address, read_only=True)
+    try:
+        lines = [line for _, line in ledger.events(TEAM, limit=1_000_000, after=0)]
+        stored = {t.number for t, _ in ledger.recent_completed(TEAM, 1_000_000) if t.parent is None}
+        audit = verify(ledger, TEAM)
+    finally:
+        ledger.close()
+    events, track = five_events(team, lines), records(team, lines)
+    completed = [number for number in show.numbers if number in stored]
+    enqueued = len(show.numbers) + len(show.refused)
+    lost = enqueued - len(completed)
+    verified = "ledger verified" if audit.ok else f"ledger NOT verified ({audit.found} problems)"
+    ok = lost == 0 and enqueued == len(show.drafts) and audit.ok and all(e.ok for e in events)
+    data: dict[str, Any] = {
+        "ok": ok, "enqueued": enqueued, "completed": len(completed), "lost": lost, "verified": audit.ok,
+        "seconds": round(show.took_s, 1), "home": str(settings.data),
+        "events": [{"ok": e.ok, "what": e.what, "ticket": e.number, "detail": e.detail} for e in events],
+        "agents": [asdict(record) for record in track],
+    }  # fmt: skip
+    said: list[Any] = [
+        "",
+        summary_table(track),
+        "",
+    ]
+    for event in events:
+        mark = Text("✔ " if event.ok else "✘ ", style="green" if event.ok else "red")
+        said.append(mark + Text(f"{event.number + ' ' if event.number else ''}{event.what}: {event.detail}"))
+    said += [Text(f"✘ refused at the door: {text}", style="red") for text in show.refused]
+    if not show.complete:
+        said.append(
+            Text(
+                f"✘ not everything was completed within {show.deadline_s:g} s. Logs: {settings.data / 'logs'}",
+                style="red",
+            )
+        )
+    said += [Text(line) for line in ["", *_next(settings, next((e.number for e in events if e.ok), "T-2026-001")), ""]]
+    run.say(data, *said)
+    if not run.as_json:
+        print(f"demo: {enqueued} tickets · {len(completed)} completed · {lost} lost · {verified}", flush=True)
+    if not ok:
+        raise typer.Exit(1)
+
+
+def _next(settings: Settings, number: str) -> list[str]:
+    """What to do next, in commands that work as they stand."""
+    cli, home = _command(), shlex.quote(_near(settings.data))
+    return [
+        "Next:",
+        f"  {cli} show {number} --home {home}",
+        f"  {cli} why {number} --home {home}",
+        f"  {cli} audit verify --home {home}",
+        f"  data folder: {settings.data} (delete it when you have seen enough)",
+        "  make up                     stays up: http://127.0.0.1:8140/docs and Flower at http://127.0.0.1:8141",
+        f"  {cli} team init acme        a team of your own",
+    ]
+
+
+def _command() -> str:
+    """How this command line was called, so that it can be called again from here."""
+    program = Path(sys.argv[0])
+    if program.name != "shiftlead":
+        return f"{shlex.quote(_near(Path(sys.executable)))} -m shiftlead.coordinator"
+    found = shutil.which("shiftlead")
+    if found and Path(found).exists() and program.exists() and Path(found).samefile(program):
+        return "shiftlead"
+    return shlex.quote(_near(program.absolute()))
+
+
+def _near(path: Path) -> str:
+    """The path as one would type it here."""
+    try:
+        return str(path.relative_to(Path.cwd()))
+    except ValueError:
+        return str(path)
+
+
+def _settings(run: Run) -> Settings:
+    """Settings of the demonstration's own: nothing of the user's installation is used."""
+    from shiftlead.config.settings import Settings
+    from shiftlead.queues.errors import BadInput
+
+    stamp = time.strftime("demo-%Y%m%d-%H%M%S")
+    home = run.home.expanduser().absolute() if run.home else run.settings.data / stamp
+    if (home / "ledger.db").exists():
+        raise BadInput(
+            f"{home} has tickets in it already. Name another folder with --home, or leave it out.", field="home"
+        )
+    home.mkdir(parents=True, exist_ok=True, mode=0o700)
+    os.environ.setdefault("SHIFTLEAD_PACE_S", PACE_S)  # thinking time of the offline brains, so that one sees them work
+    return Settings(
+        home=home, team=TEAM, teams=[], overlay=_fixture("overlay.yaml"), redis_url="", database_url="", broker_url="",
+        url="", key="", notices="", acknowledge="sql", lease_s=3.0, presence_ttl_s=1.5, record_timeout_s=10.0,
+    )  # fmt: skip
+
+
+def _drafts() -> list[Draft]:
+    from shiftlead.queues.ticket import parse_draft
+
+    lines = _fixture("tickets.jsonl").read_bytes().splitlines()
+    return [parse_draft(line, max_bytes=262_144) for line in lines if line.strip()]
+
+
+def _fixture(name: str) -> Path:
+    return Path(str(files("shiftlead.config") / "demo" / name))
+
+
+def _interrupt(*_: object) -> None:
+    raise KeyboardInterrupt

@@ -1,0 +1,69 @@
+"""What people say about tickets: approve, deny, cancel, note."""
+
+from __future__ import annotations
+
+from typing import Annotated
+
+import typer
+
+from .output import Run, command
+
+__all__ = ["add"]
+
+PANEL = "People"
+TICKET = Annotated[str, typer.Argument(help="Number or id.", metavar="TICKET")]
+
+
+def add(app: typer.Typer) -> None:
+    """Register the commands of this file."""
+    command(app, "approve", panel=PANEL, examples=["shiftlead approve T-2026-031 --reason 'within policy'"])(approve)
+    command(app, "deny", panel=PANEL, examples=["shiftlead deny T-2026-031 --reason 'over the limit'"])(deny)
+    command(app, "cancel", panel=PANEL, examples=["shiftlead cancel T-2026-007 --reason 'sent twice'"])(cancel)
+    command(app, "note", panel=PANEL, examples=["shiftlead note T-2026-007 'the customer called again'"])(note)
+
+
+def approve(run: Run, ticket: TICKET, reason: Annotated[str, typer.Option(help="Why.")] = "") -> None:
+    """Say yes: to an approval ticket, or to the one approval a ticket waits for."""
+    _answer(run, ticket, "approve", reason)
+
+
+def deny(
+    run: Run, ticket: TICKET, reason: Annotated[str, typer.Option(help="Why not; the asking agent reads it.")]
+) -> None:
+    """Say no: to an approval ticket, or to the one approval a ticket waits for."""
+    _answer(run, ticket, "deny", reason)
+
+
+def cancel(
+    run: Run, ticket: TICKET, reason: Annotated[str, typer.Option(help="Why it is not needed any more.")]
+) -> None:
+    """Cancel a ticket and everything it waits for."""
+    from .doors import open_door
+
+    with open_door(run) as door:
+        after = door.cancel(ticket, reason)
+    run.say(after.model_dump(mode="json"), f"– {after.number} is {after.state}, with everything it waited for.")
+
+
+def note(run: Run, ticket: TICKET, text: Annotated[str, typer.Argument(help="What to add to its story.")]) -> None:
+    """Add a line to a ticket's story. Whoever works on it next reads it."""
+    from shiftlead.queues.errors import BadInput
+    from shiftlead.queues.ticket import check_text
+
+    from .doors import open_door
+
+    check_text(text, "the note")
+    if not text.strip():
+        raise BadInput("The note is empty; nothing was written.", field="text")
+    with open_door(run) as door:
+        after = door.note(ticket, text)
+    run.say({"number": after.number, "note": text}, f"✔ noted on {after.number}")
+
+
+def _answer(run: Run, ticket: str, decision: str, reason: str) -> None:
+    from .doors import open_door
+
+    with open_door(run) as door:
+        after = door.answer(ticket, decision, reason)
+    word = "✔ approved" if decision == "approve" else "✘ denied"
+    run.say(after.model_dump(mode="json"), f"{word}: {after.number}. The agent that asked goes on with it.")

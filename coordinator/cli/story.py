@@ -1,0 +1,216 @@
+"""Drawing tickets for the terminal: tables, timelines, trees. States carry a symbol, so colour is never needed."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Sequence
+from typing import TYPE_CHECKING, Any
+
+from rich.markup import escape
+from rich.padding import Padding
+from rich.panel import Panel
+from rich.table import Table
+from rich.text import Text
+from rich.tree import Tree
+
+from shiftlead.queues.lifecycle import State
+
+from .output import ago, in_time, local_time
+
+if TYPE_CHECKING:
+    from shiftlead.queues.ticket import Line, Ticket
+    from shiftlead.queues.views import Node
+
+__all__ = ["family_json", "family_tree", "head", "replies", "report_parts", "state_text", "ticket_table", "timeline"]
+
+SYMBOLS = {
+    State.NEW: ("✚", "cyan"), State.SCHEDULED: ("◷", "blue"), State.READY: ("○", "yellow"),
+    State.ASSIGNED: ("◔", "yellow"), State.WORKING: ("●", "green"), State.WAITING: ("◌", "magenta"),
+    State.RESOLVED: ("✔", "green"), State.FAILED: ("✘", "red"), State.CANCELLED: ("–", "dim"),
+}  # fmt: skip
+
+
+def state_text(state: State) -> Text:
+    """The state in words, with its symbol."""
+    symbol, style = SYMBOLS[state]
+    return Text(f"{symbol} {state}", style=style)
+
+
+def ticket_table(tickets: Iterable[Ticket], now: float, who: Callable[[Ticket], str]) -> Table:
+    """One row per ticket."""
+    table = Table(box=None, pad_edge=False, header_style="bold")
+    for name in ("state", "number", "priority", "type"):
+        table.add_column(name, no_wrap=True)
+    table.add_column("title", ratio=1, no_wrap=True, overflow="ellipsis", min_width=20)
+    table.add_column("agent", no_wrap=True)
+    table.add_column("age", justify="right", no_wrap=True)
+    table.add_column("escalates", justify="right", no_wrap=True)
+    for t in tickets:
+        urgent = "bold red" if t.priority == "urgent" else ""
+        table.add_row(
+            state_text(t.state), t.number, Text(t.priority, style=urgent), Text(t.type), Text(one_line(t.title)),
+            Text(who(t)), ago(now - t.created_at), in_time(t.ladder_at, now) if t.is_open else "-",
+        )  # fmt: skip
+    return table
+
+
+def head(ticket: Ticket, now: float) -> Panel:
+    """What the ticket is and where it stands."""
+    t = ticket
+    facts = Table.grid(padding=(0, 2))
+    facts.add_column(style="bold", no_wrap=True)
+    facts.add_column(overflow="fold")
+    holder = f", with {t.assigned_to}" if t.assigned_to else ""
+    category = f" · {t.category}" if t.category else ""
+    came = f"{local_time(t.created_at)} ({in_time(t.created_at, now)})"
+    rows: list[tuple[str, Any]] = [
+        ("state", Text.assemble(state_text(t.state), f"  in {t.queue}{holder}")),
+        ("type", f"{t.type}{category}   priority {t.priority}   needs {', '.join(t.needs) or '-'}"),
+        ("from", f"{t.reporter or t.customer or '-'} by {t.source}, {came}"),
+    ]  # fmt: skip
+    if t.waits_for:
+        rows.append(("waits for", f"{t.waits_for}{', until ' + local_time(t.waits_until) if t.waits_until else ''}"))
+    if t.is_open:
+        rows.append(("due", f"{local_time(t.due)} ({in_time(t.due, now)}); escalates {in_time(t.ladder_at, now)}"))
+    if t.reason:
+        rows.append(("reason", t.reason))
+    counts = {k: v for k, v in t.attempts.model_dump().items() if v}
+    if counts:
+        rows.append(("came back", ", ".join(f"{k} {v}" for k, v in counts.items())))
+    if t.links:
+        rows.append(("links", "\n".join(t.links)))
+    for name, value in rows:
+        facts.add_row(name, value if isinstance(value, Text) else Text(value))
+    if t.body and t.body.strip() != t.title.strip():
+        facts.add_row("", "")
+        facts.add_row("body", Text(cut(t.body, 1200)))
+    return Panel(facts, title=escape(f"{t.number}  {one_line(t.title)[:100]}"), title_align="left")
+
+
+def timeline(lines: Sequence[Line], now: float) -> Table:
+    """The ledger's lines: absolute time, time since the line before, what, who, why."""
+    table = Table(
+        box=None, pad_edge=False, header_style="bold", title="Story", title_justify="left", title_style="bold"
+    )
+    for name in ("time", "after", "move", "by", "state"):
+        table.add_column(name, no_wrap=True, justify="right" if name == "after" else "left")
+    table.add_column("what", ratio=1, overflow="fold")
+    before: float | None = None
+    for line in lines:
+        after = "" if before is None else f"+{_fine(line.at - before)}"
+        state = state_text(State(line.after)) if line.after and line.before != line.after else Text("")
+        table.add_row(local_time(line.at), after, line.move, line.actor, state, Text(_what(line)))
+        before = line.at
+    if lines:
+        table.caption = f"{len(lines)} lines, the last {ago(now - lines[-1].at)} ago"
+        table.caption_justify = "left"
+    return table
+
+
+def family_tree(node: Node, current: str) -> Tree:
+    """Who was handed what."""
+    root = Tree(_node_text(node, current))
+    _grow(root, node, current)
+    return root
+
+
+def family_json(node: Node) -> dict[str, Any]:
+    """The family as JSON."""
+    t = node.ticket
+    return {
+        "number": t.number, "state": str(t.state), "type": t.type, "title": t.title, "asked_by": t.asked_by,
+        "children": [family_json(c) for c in node.children],
+    }  # fmt: skip
+
+
+def replies(ticket: Ticket) -> list[Any]:
+    """What children brought back, and the ticket's own result."""
+    parts: list[Any] = []
+    for answer in ticket.answers:
+        text = str(answer.get("reply") or answer.get("summary") or answer.get("error") or answer.get("decision") or "")
+        who = f"{answer.get('agent') or 'somebody'} ({answer.get('number') or answer.get('ticket') or 'a child'})"
+        parts.append(Panel(Text(cut(text, 2000)), title=escape(f"answer of {who}"), title_align="left"))
+    if ticket.result:
+        title, body = report_parts(ticket.result)
+        parts.append(Panel(Text(body), title=escape(title), title_align="left"))
+    return parts
+
+
+def report_parts(report: dict[str, Any]) -> tuple[str, str]:
+    """A title and a text for one Report given as JSON."""
+    kind = str(report.get("kind", "report"))
+    lines: list[str] = []
+    if text := report.get("reply") or report.get("question") or report.get("error") or report.get("why"):
+        lines.append(str(text))
+    for name, value in report.items():
+        if name in ("kind", "reply", "question", "error", "why") or value in (None, "", [], {}, False):
+            continue
+        if isinstance(value, list):
+            lines += ["", f"{name}:", *(f"  - {item}" for item in value)]
+        elif isinstance(value, dict):
+            lines += ["", f"{name}:", *(f"  {k}: {_flat(v)}" for k, v in value.items() if v not in (None, "", [], {}))]
+        else:
+            lines += ["", f"{name}: {value}"]
+    return kind, "\n".join(lines).strip()
+
+
+def one_line(text: str) -> str:
+    """The text without line breaks."""
+    return " ".join(text.split())
+
+
+def cut(text: str, length: int) -> str:
+    """The beginning of a long text."""
+    return text if len(text) <= length else f"{text[:length].rstrip()} … ({len(text):,} characters)"
+
+
+def _flat(value: Any) -> str:
+    return "; ".join(str(v) for v in value) if isinstance(value, list) else str(value)
+
+
+def _fine(seconds: float) -> str:
+    if seconds < 1:
+        return f"{max(0.0, seconds) * 1000:.0f}ms"
+    return f"{seconds:.1f}s" if seconds < 60 else ago(seconds)
+
+
+def _what(line: Line) -> str:
+    d = line.detail
+    parts = [line.reason] if line.reason else []
+    if line.move == "claim" and d.get("worker"):
+        parts.append(f"worker {d['worker']}")
+    elif line.move == "assign" and line.agent:
+        parts.insert(0, f"to {line.agent}")
+    elif line.move in ("hand_off", "ask"):
+        wanted = d.get("to") or ", ".join(d.get("needs") or []) or d.get("action") or ""
+        parts.insert(0, f"{wanted} as {', '.join(d.get('children') or ['-'])}")
+        if question := d.get("question"):
+            parts.append(str(question))
+    elif line.move == "escalate":
+        told = ", ".join(d.get("told") or [])
+        parts += [f"told {told}"] if told else []
+        parts += [f"given to {d['reassigned_to']}"] if d.get("reassigned_to") else []
+    elif line.move == "accept":
+        parts.append(str(d.get("title") or ""))
+    elif line.move == "resolve" and not parts:
+        parts.append(str(d.get("summary") or d.get("reply") or ""))
+    return cut(one_line("; ".join(p for p in parts if p)), 300)
+
+
+def _node_text(node: Node, current: str) -> Text:
+    t = node.ticket
+    style = "bold" if t.id == current else ""
+    asked = f"  asked by {t.asked_by}" if t.asked_by else ""
+    here = "  ◂" if t.id == current else ""
+    return Text.assemble(
+        state_text(t.state), Text(f"  {t.number} {t.type}: {one_line(t.title)[:80]}{asked}{here}", style=style)
+    )
+
+
+def _grow(tree: Tree, node: Node, current: str) -> None:
+    for child in node.children:
+        _grow(tree.add(_node_text(child, current)), child, current)
+
+
+def indented(part: Any) -> Padding:
+    """`part`, two columns to the right."""
+    return Padding(part, (0, 0, 0, 2))
