@@ -19,6 +19,7 @@ import sys
 import time
 from collections.abc import Sequence
 
+from shiftlead.config.log import set_up_logging
 from shiftlead.config.process import bound
 from shiftlead.config.settings import Settings, get_settings
 from shiftlead.config.team import Team, load_team
@@ -130,7 +131,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     parser.add_argument("--child", action="store_true", help=argparse.SUPPRESS)
     given = parser.parse_args(argv)
     settings = get_settings()
-    logging.basicConfig(level=settings.log_level.upper(), format="%(asctime)s %(levelname)s %(name)s %(message)s")
+    set_up_logging(settings, process="worker")
     try:
         team = load_team(given.team or settings.team, settings, overlay=settings.overlay)
         agents = agents_for(team, given.agent, role=given.role) if given.agent or given.role else []

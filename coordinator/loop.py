@@ -12,13 +12,14 @@ from collections.abc import Sequence
 
 import redis
 import structlog
+from sqlalchemy.exc import SQLAlchemyError
 
 from shiftlead.config.settings import Settings
 from shiftlead.queues import moves, timers
 from shiftlead.queues.broker import make_app, ring
 from shiftlead.queues.connect import Connections
 from shiftlead.queues.errors import LedgerHalted, Rebuilding
-from shiftlead.queues.ledger_writer import LedgerWriter, SteppedDown, StreamLost
+from shiftlead.queues.ledger_writer import LedgerBusy, LedgerWriter, SteppedDown, StreamLost
 from shiftlead.queues.lifecycle import HELD
 from shiftlead.queues.rebuild import rebuild
 from shiftlead.queues.store import Change
@@ -28,6 +29,10 @@ from .cycle import BATCH, Cycle, RingAll
 from .leader import Leadership
 
 __all__ = ["Coordinator", "run_coordinator"]
+
+# Under load the bell rings all the time. Cycles begin at least this far apart, so tickets share their round trips;
+# a bell after a quiet moment is answered at once.
+BREATH_S = 0.01
 
 log = structlog.get_logger("shiftlead.coordinator")
 
@@ -65,6 +70,7 @@ class Coordinator:
         self.writer: LedgerWriter | None = None
         self._lost = threading.Event()  # the stream and SQL disagree: rebuild
         self._closed = True
+        self._woke = 0.0
         connections.clock.on_jump = self._clock_jumped
 
     def run(self, stop: threading.Event) -> None:
@@ -76,7 +82,7 @@ class Coordinator:
                     continue
                 try:
                     self._lead(stop)
-                except (redis.RedisError, Rebuilding, SteppedDown) as error:
+                except (redis.RedisError, SQLAlchemyError, LedgerBusy, Rebuilding, SteppedDown) as error:
                     log.warning("coordination interrupted; trying again", team=self.team.team, error=str(error))
                     stop.wait(0.2)
                 except LedgerHalted as error:
@@ -153,6 +159,10 @@ class Coordinator:
         if following is not None:
             wait = min(wait, following - self.clock.now())
         self.client.blpop([self.keys.bell], timeout=max(wait, 0.01))
+        breath = self._woke + BREATH_S - time.monotonic()
+        if breath > 0:
+            time.sleep(breath)
+        self._woke = time.monotonic()
 
     def _gate_intake(self) -> bool:
         """Close the intake while the ledger is behind; True while even assigning must stop."""

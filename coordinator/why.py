@@ -117,7 +117,11 @@ def _waiting(desk: Desk, t: Ticket) -> tuple[list[str], list[str], list[str]]:
         f"a decision: shiftlead approve {c.number}, or deny" if c.type == "approval" else f"{c.number} is completed"
         for c in open_
     ]
-    return reasons or ["all it waited for is done"], how or ["the coordinator resumes it next"], [c.number for c in open_]
+    return (
+        reasons or ["all it waited for is done"],
+        how or ["the coordinator resumes it next"],
+        [c.number for c in open_],
+    )
 
 
 def _timers(desk: Desk, t: Ticket) -> list[tuple[str, float, str]]:

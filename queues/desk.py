@@ -136,7 +136,7 @@ class Desk(Accepting):
                     actor="coordinator",
                     now=self.clock.now(),
                     epoch=epoch,
-                    limit=self.settings.max_crashes,
+                    limit=self.team.limits.max_crashes or self.settings.max_crashes,
                 )
             ]
 
@@ -195,6 +195,21 @@ class Desk(Accepting):
             return [moves.cancel(x, reason=reason, actor=actor, now=now, epoch=epoch) for x in family]
 
         return self._apply(ticket.id, decide)
+
+    def reopen(self, ticket_id: str, *, actor: str, reason: str) -> Ticket:
+        """A completed ticket was not done after all: a new life, ready again, with its whole story.
+
+        Raises:
+            IllegalMove: it is open.
+        """
+
+        def decide(t: Ticket, epoch: int) -> list[Change]:
+            now = self.clock.now()
+            due = now + self.team.target_s(t.priority)
+            first = now + self.settings.escalation_s
+            return [moves.reopen(t, reason=reason, actor=actor, now=now, epoch=epoch, due=due, ladder_at=first)]
+
+        return self._apply(self.find(ticket_id).id, decide)
 
     def set_agent(self, agent: str, *, actor: str, reason: str = "", **values: Any) -> AgentState:
         """Pause, resume or hold an agent: paused, busy_until (unix seconds or None). A ledger line of its own.

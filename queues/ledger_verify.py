@@ -17,14 +17,13 @@ from .ledger import BODY, EVENT, FIRST_HASH, HEAD, TICKET, Ledger
 from .ledger_chain import chain_hash, payload_hash
 from .ledger_database import is_sqlite
 from .ledger_tables import METADATA
-from .lifecycle import CLOSED, Move, State, allows
+from .lifecycle import CLOSED, NOTES, Move, State, allows
 from .ticket import Ticket
 
 __all__ = ["Problem", "VerifyReport", "verify"]
 
 CHUNK = 5_000
 PROBLEMS_KEPT = 1_000
-NOTES = frozenset({"note", "merge", "erase"})  # lines that move nothing: legal in any state
 QUARANTINE = METADATA.tables["quarantine"]
 
 

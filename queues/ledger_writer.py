@@ -177,7 +177,7 @@ class LedgerWriter:
         entries = [parse(parts[0], parts[1:], self.epoch) for parts in raw]
         first = entries[0]
         if not head.cursor:
-            if first.ticket_id:
+            if first.ticket_id or first.move != "epoch":
                 raise self._lost(f"the stream begins with {first.stream_id}, not with the first line of the epoch")
             return entries[:BATCH]
         if first.stream_id != head.cursor:

@@ -10,7 +10,7 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 from enum import StrEnum
 
-__all__ = ["MOVES", "OPEN", "QUEUE_OF", "Move", "MoveRow", "Queue", "State", "legal_moves", "row"]
+__all__ = ["MOVES", "NOTES", "OPEN", "QUEUE_OF", "Move", "MoveRow", "Queue", "State", "legal_moves", "row"]
 
 
 class Queue(StrEnum):
@@ -117,6 +117,7 @@ MOVES: dict[Move, MoveRow] = dict(
         _r(M.REOPEN, "person door", CLOSED, [S.READY], acknowledged=True),
     ]
 )
+NOTES = frozenset({"note", "held", "merge", "erase"})  # lines that move nothing: legal in every state
 REASSIGNABLE = frozenset({S.NEW, S.READY, S.ASSIGNED, S.WORKING})  # an escalation may give these to somebody else
 
 

@@ -133,7 +133,7 @@ def _hand_off(ticket: Ticket, report: HandOff, asked: Asked, at: dict[str, Any])
     if report.to and report.to not in asked.team.agents and report.to not in asked.team.people:
         known = ", ".join([*asked.team.agents, *asked.team.people])
         raise BadInput(f"{ticket.number} cannot be handed to {report.to!r}: the team has {known}.", field="to")
-    if ticket.hops >= asked.settings.max_handoffs:
+    if ticket.hops >= (asked.team.limits.max_handoffs or asked.settings.max_handoffs):
         return _too_many_hops(ticket, asked, at)
     return _handed_on(ticket, [report], report, asked, at)
 

@@ -175,7 +175,14 @@ class Store:
             raise Rebuilding(self.keys.team)
         pipe.multi()
         for state, seq in states:
-            mapping: dict[str, Any] = {"doc": state.model_dump_json(), "v": state.version, "k": 0, "s": seq, "p": "", "t": ""}
+            mapping: dict[str, Any] = {
+                "doc": state.model_dump_json(),
+                "v": state.version,
+                "k": 0,
+                "s": seq,
+                "p": "",
+                "t": "",
+            }
             pipe.hset(self.keys.ticket(f"@{state.agent}"), mapping=mapping)
         groups: set[str] = set()
         for ticket, seq in tickets:

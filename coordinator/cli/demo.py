@@ -7,14 +7,11 @@ from __future__ import annotations
 
 import contextlib
 import os
-import shlex
-import shutil
 import signal
-import sys
 import threading
 import time
 from collections.abc import Iterator, Sequence
-from dataclasses import asdict, dataclass, field
+from dataclasses import dataclass, field
 from importlib.resources import files
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
@@ -30,7 +27,7 @@ if TYPE_CHECKING:
 
     from .demo_view import Board
 
-__all__ = ["add"]
+__all__ = ["TEAM", "Show", "add"]
 
 TEAM, DECIDER = "front_office", "felix_ceo"
 BUSY_S = 6.0  # how long the decision-maker's session lasts
@@ -59,26 +56,28 @@ def demo(
 
     It starts real processes on a data folder of its own and stops them again. Nothing outside that folder is touched.
     """
-    from shiftlead.coordinator.assignment import AgentFacts  # noqa: F401 - part of the picture, loaded before the clock runs
-
+    from .demo_report import tell
     from .demo_view import Board
 
     settings = _settings(run)
     drafts = _drafts()
     before = signal.signal(signal.SIGTERM, _interrupt)
     board = Board(console(), quiet=run.as_json)
-    show = _Show(settings, drafts, board, deadline)
+    show = Show(settings, drafts, board, deadline)
     try:
         board.say(f"{len(drafts)} tickets for the team {TEAM}, on a data folder of its own: {settings.data}")
         with _processes(settings, board):
             show.play()
+    except KeyboardInterrupt:
+        board.say(f"Stopped, as asked; nothing of it runs any more. Its data folder: {settings.data}")
+        raise
     finally:
         signal.signal(signal.SIGTERM, before)
-    _tell(run, settings, show)
+    tell(run, settings, show)
 
 
 @dataclass
-class _Show:
+class Show:
     """Enqueues, kills and watches until everything is completed."""
 
     settings: Settings
@@ -229,94 +228,6 @@ def _processes(settings: Settings, board: Board) -> Iterator[None]:
             supervisor.request_stop()  # a second Ctrl-C: no more patience
             thread.join()
             raise
-
-
-def _tell(run: Run, settings: Settings, show: _Show) -> None:
-    """Read the ledger, print what it says, and end with the right code."""
-    from rich.text import Text
-
-    from shiftlead.config.team import load_team
-    from shiftlead.queues.ledger import Ledger
-    from shiftlead.queues.ledger_verify import verify
-
-    from .demo_events import five_events, records
-    from .demo_view import summary_table
-
-    team = load_team(TEAM, settings, overlay=settings.overlay)
-    ledger = Ledger(settings.database_address, read_only=True)
-    try:
-        lines = [line for _, line in ledger.events(TEAM, limit=1_000_000, after=0)]
-        stored = {t.number for t, _ in ledger.recent_completed(TEAM, 1_000_000) if t.parent is None}
-        audit = verify(ledger, TEAM)
-    finally:
-        ledger.close()
-    events, track = five_events(team, lines), records(team, lines)
-    completed = [number for number in show.numbers if number in stored]
-    enqueued = len(show.numbers) + len(show.refused)
-    lost = enqueued - len(completed)
-    verified = "ledger verified" if audit.ok else f"ledger NOT verified ({audit.found} problems)"
-    ok = lost == 0 and enqueued == len(show.drafts) and audit.ok and all(e.ok for e in events)
-    data: dict[str, Any] = {
-        "ok": ok, "enqueued": enqueued, "completed": len(completed), "lost": lost, "verified": audit.ok,
-        "seconds": round(show.took_s, 1), "home": str(settings.data),
-        "events": [{"ok": e.ok, "what": e.what, "ticket": e.number, "detail": e.detail} for e in events],
-        "agents": [asdict(record) for record in track],
-    }  # fmt: skip
-    said: list[Any] = [
-        "",
-        summary_table(track),
-        "",
-    ]
-    for event in events:
-        mark = Text("✔ " if event.ok else "✘ ", style="green" if event.ok else "red")
-        said.append(mark + Text(f"{event.number + ' ' if event.number else ''}{event.what}: {event.detail}"))
-    said += [Text(f"✘ refused at the door: {text}", style="red") for text in show.refused]
-    if not show.complete:
-        said.append(
-            Text(
-                f"✘ not everything was completed within {show.deadline_s:g} s. Logs: {settings.data / 'logs'}",
-                style="red",
-            )
-        )
-    said += [Text(line) for line in ["", *_next(settings, next((e.number for e in events if e.ok), "T-2026-001")), ""]]
-    run.say(data, *said)
-    if not run.as_json:
-        print(f"demo: {enqueued} tickets · {len(completed)} completed · {lost} lost · {verified}", flush=True)
-    if not ok:
-        raise typer.Exit(1)
-
-
-def _next(settings: Settings, number: str) -> list[str]:
-    """What to do next, in commands that work as they stand."""
-    cli, home = _command(), shlex.quote(_near(settings.data))
-    return [
-        "Next:",
-        f"  {cli} show {number} --home {home}",
-        f"  {cli} why {number} --home {home}",
-        f"  {cli} audit verify --home {home}",
-        f"  data folder: {settings.data} (delete it when you have seen enough)",
-        "  make up                     stays up: http://127.0.0.1:8140/docs and Flower at http://127.0.0.1:8141",
-        f"  {cli} team init acme        a team of your own",
-    ]
-
-
-def _command() -> str:
-    """How this command line was called, so that it can be called again from here."""
-    program = Path(sys.argv[0])
-    if program.name != "shiftlead":
-        return f"{shlex.quote(_near(Path(sys.executable)))} -m shiftlead.coordinator"
-    found = shutil.which("shiftlead")
-    if found and Path(found).exists() and program.exists() and Path(found).samefile(program):
-        return "shiftlead"
-    return shlex.quote(_near(program.absolute()))
-
-
-def _near(path: Path) -> str:
-    """The path as one would type it here."""
-    try:
-        return str(path.relative_to(Path.cwd()))
-    except ValueError:
-        return str(path)
 
 
 def _settings(run: Run) -> Settings:

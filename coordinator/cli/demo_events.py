@@ -47,7 +47,7 @@ def five_events(team: Team, lines: Sequence[Line]) -> list[Event]:
     """The five events, found or not. `lines`: the team's whole ledger in its order."""
     stories = _stories(lines)
     found = (
-        ("handed from support to engineering, back, and resolved by support", _handed_over(team, stories)),
+        ("handed from support to engineering, back, and resolved by support", _handed_over(team, stories, lines)),
         ("held while the decision-maker was busy, and served afterwards", _held(team, stories)),
         ("escalated because it took too long", _escalated(stories)),
         ("given back by a killed worker and finished by another process", _survived(stories)),
@@ -87,22 +87,21 @@ def _stories(lines: Sequence[Line]) -> Stories:
     return stories
 
 
-def _handed_over(team: Team, stories: Stories) -> Found:
+def _handed_over(team: Team, stories: Stories, lines: Sequence[Line]) -> Found:
+    # The ledger's order counts, not the times: two processes read their clocks a few milliseconds apart.
+    place = {id(line): i for i, line in enumerate(lines)}
     by_number = {story[0].number: story for story in stories.values() if story[0].number}
     for story in stories.values():
         for i, line in enumerate(story):
             if line.move != "hand_off" or _role(team, line.actor) != "support":
                 continue
+            back = next((x for x in story[i:] if x.move == "resume"), None)
+            end = next((x for x in story[i:] if x.move == "resolve" and _role(team, x.actor) == "support"), None)
             for number in line.detail.get("children", []):
                 child = by_number.get(number, [])
-                engineer = next(
-                    (x for x in child if x.move == "resolve" and _role(team, x.actor) == "engineering"), None
-                )
-                after = story[i + 1 :]
-                back = next((x for x in after if x.move == "resume"), None)
-                end = next((x for x in after if x.move == "resolve" and _role(team, x.actor) == "support"), None)
-                if engineer and back and end and engineer.at <= back.at <= end.at:
-                    asked, helped = _name(line.actor), _name(engineer.actor)
+                help_ = next((x for x in child if x.move == "resolve" and _role(team, x.actor) == "engineering"), None)
+                if help_ and back and end and place[id(help_)] < place[id(back)] < place[id(end)]:
+                    asked, helped = _name(line.actor), _name(help_.actor)
                     yield line.number, f"{asked} asked, {helped} answered as {number}, {_name(end.actor)} replied"
 
 

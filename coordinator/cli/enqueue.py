@@ -39,7 +39,7 @@ def add(app: typer.Typer) -> None:
 def enqueue(
     run: Run,
     what: Annotated[
-        str, typer.Argument(help="The ticket's text, a .jsonl file, or - for JSONL on standard input.", metavar="TEXT|FILE|-")
+        str, typer.Argument(help="The ticket's text, a .jsonl file, or - for JSONL on stdin.", metavar="TEXT|FILE|-")
     ],
     type: Annotated[str | None, typer.Option(help="What kind of ticket, as code_review or billing.")] = None,
     title: Annotated[str | None, typer.Option(help="Title; default: the text's first line.")] = None,

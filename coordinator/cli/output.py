@@ -59,9 +59,11 @@ class Run:
         if self.as_json:
             print(json.dumps(data, ensure_ascii=False, default=str))
             return
+        from rich.text import Text
+
         out = console()
-        for part in parts:
-            out.print(part)
+        for part in parts:  # a sentence is never cut into lines: a pipe or the terminal does that itself
+            out.print(part, markup=False, soft_wrap=isinstance(part, str | Text))
 
     def remark(self, text: str) -> None:
         """Something beside the answer: on stderr, so that a pipe gets the answer alone."""
@@ -170,12 +172,10 @@ def local_time(at: float) -> str:
 def _shared(own_team: bool) -> Iterator[inspect.Parameter]:
     keyword = inspect.Parameter.KEYWORD_ONLY
     if not own_team:
+        team = "Team; default: SHIFTLEAD_TEAM, else front_office."
         yield inspect.Parameter(
             "shared_team", keyword, default=None,
-            annotation=Annotated[
-                str | None,
-                typer.Option("--team", help="Team; default: SHIFTLEAD_TEAM, else front_office.", rich_help_panel=SHARED),
-            ],
+            annotation=Annotated[str | None, typer.Option("--team", help=team, rich_help_panel=SHARED)],
         )  # fmt: skip
     yield inspect.Parameter(
         "home", keyword, default=None,

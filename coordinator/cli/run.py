@@ -144,8 +144,8 @@ def flower(run: Run) -> None:
 
 def redis(run: Run) -> None:
     """Run the embedded server (Valkey) on the data folder."""
+    from shiftlead.config.log import set_up_logging
     from shiftlead.coordinator.embedded import EmbeddedServer
-    from shiftlead.coordinator.log import set_up_logging
 
     set_up_logging(run.settings, process="redis", json=run.as_json or None)
     raise typer.Exit(EmbeddedServer(run.settings).run())
@@ -153,8 +153,8 @@ def redis(run: Run) -> None:
 
 def _prepare(run: Run, process: str) -> None:
     """Logging, and a server that answers."""
+    from shiftlead.config.log import set_up_logging
     from shiftlead.coordinator.embedded import wait_for_redis
-    from shiftlead.coordinator.log import set_up_logging
 
     set_up_logging(run.settings, process=process, json=run.as_json or None)
     wait_for_redis(run.settings)

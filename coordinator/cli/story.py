@@ -59,7 +59,7 @@ def head(ticket: Ticket, now: float) -> Panel:
     facts = Table.grid(padding=(0, 2))
     facts.add_column(style="bold", no_wrap=True)
     facts.add_column(overflow="fold")
-    holder = f", with {t.assigned_to}" if t.assigned_to else ""
+    holder = f", {'with' if t.is_open else 'by'} {t.assigned_to}" if t.assigned_to else ""
     category = f" · {t.category}" if t.category else ""
     came = f"{local_time(t.created_at)} ({in_time(t.created_at, now)})"
     rows: list[tuple[str, Any]] = [

@@ -89,7 +89,7 @@ def why(run: Run, ticket: Annotated[str, typer.Argument(help="Number or id.", me
 
     with open_view(run) as looking:
         number, lines = _why(looking, ticket)
-        run.say({"ticket": number, "why": lines}, *(_escaped(line) for line in lines))
+        run.say({"ticket": number, "why": lines}, *lines)
 
 
 def _why(looking: Looking, name: str) -> tuple[str, list[str]]:
@@ -133,11 +133,5 @@ def _who(view: View, ticket: Ticket) -> str:
     """Who has the ticket, or had it last."""
     if ticket.is_open:
         return ticket.assigned_to or (f"({ticket.named or ticket.prefers})" if ticket.named or ticket.prefers else "-")
-    lines = view.history(ticket.id)
-    return next((line.agent for line in reversed(lines) if line.agent), None) or "-"
-
-
-def _escaped(line: str) -> str:
-    from rich.markup import escape
-
-    return escape(line)
+    lines = [] if ticket.assigned_to else view.history(ticket.id)
+    return ticket.assigned_to or next((line.agent for line in reversed(lines) if line.agent), None) or "-"

@@ -262,7 +262,7 @@ def test_two_writers_of_one_epoch_cannot_both_write_after_the_same_line(desk: De
     """I7"""
     desk.tell("a1", "T-2026-001")
     slow, fast = desk.writer(), desk.writer()
-    slow.before_commit = lambda: desk.drain() and None
+    slow.before_commit = lambda: [desk.drain()].clear()
 
     with pytest.raises(SteppedDown):
         slow.step(0.01)
@@ -297,7 +297,7 @@ def test_a_stream_rolled_back_with_newer_lines_written_on_top_is_noticed(server:
     """I8: the newest id is beyond SQL's cursor, so only the missing entry of the cursor itself tells."""
     desk.tell("a1", "T-2026-001", lines=2)
     raw = redis.Redis.from_url(server.url)
-    older = raw.dump(desk.keys.ledger)
+    older = raw.dump(desk.keys.ledger) or b""
     desk.tell("a1", "T-2026-001", first=3)
     writer = desk.drain()
     cursor = desk.ledger.head(TEAM)
@@ -313,6 +313,30 @@ def test_a_stream_rolled_back_with_newer_lines_written_on_top_is_noticed(server:
         with pytest.raises(StreamLost, match=cursor.cursor):
             each.step(0.01)
     assert desk.ledger.lines(TEAM, "a9") == []
+
+
+def test_a_roll_back_behind_a_line_in_quarantine_is_noticed(desk: Desk) -> None:
+    """I8: SQL has no hash of the cursor's line then, so its stream id alone must tell."""
+    desk.put("bad", 1, "not JSON")
+    desk.drain()
+    desk.client.xtrim(desk.keys.ledger, maxlen=0, approximate=False)
+    desk.tell("a1", "T-2026-001")
+
+    with pytest.raises(StreamLost):
+        desk.writer().step(0.01)
+
+
+def test_a_snapshot_is_never_replaced_by_an_older_one(desk: Desk) -> None:
+    desk.tell("a1", "T-2026-001", lines=2)
+    desk.drain()
+    with desk.ledger.engine.begin() as connection:
+        connection.execute(sa.text("UPDATE ticket SET seq=5"))
+
+    desk.tell("a1", "T-2026-001", lines=4, first=3)
+    desk.drain()
+
+    found = desk.ledger.ticket(TEAM, "a1")
+    assert found is not None and found[0].state == "ready"
 
 
 def test_a_lost_tail_of_the_append_only_file_is_noticed(tmp_path: Path) -> None:

@@ -11,8 +11,8 @@ from typing import Any
 import pytest
 import structlog
 
+from shiftlead.config.log import bound_ids, set_up_logging
 from shiftlead.config.settings import Settings
-from shiftlead.coordinator.log import bound_ids, set_up_logging
 
 
 @pytest.fixture(autouse=True)

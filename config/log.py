@@ -17,7 +17,7 @@ from typing import Any, TextIO
 import structlog
 from structlog.typing import EventDict, Processor, WrappedLogger
 
-from shiftlead.config.settings import Settings
+from .settings import Settings
 
 __all__ = ["bound_ids", "redacted", "set_up_logging"]
 
@@ -32,7 +32,7 @@ ASSIGNED = r"(?:password|passwd|secret|api[_-]?key|access[_-]?key|token)"
 SECRET_TEXT = [
     (re.compile(r"(\b[a-z][a-z0-9+.-]*://)[^\s/@:]*:[^\s@]+@", re.IGNORECASE), rf"\1{MASK}@"),
     (re.compile(r"\b(Bearer|Basic)\s+[A-Za-z0-9._~+/=-]{6,}", re.IGNORECASE), rf"\1 {MASK}"),
-    (re.compile(r"\b(sk|pk|rk|sl|ghp|gho|github_pat|xox[abpr]|whsec)[-_][A-Za-z0-9_-]{8,}"), MASK),
+    (re.compile(r"\b(sk|pk|rk|slk|ghp|gho|github_pat|xox[abpr]|whsec)[-_][A-Za-z0-9_-]{8,}"), MASK),
     (re.compile(rf"({ASSIGNED}[\"']?\s*[=:]\s*[\"']?)[^\s\"',;&]{{4,}}", re.IGNORECASE), rf"\1{MASK}"),
 ]
 
@@ -81,7 +81,7 @@ def set_up_logging(
     root = logging.getLogger()
     root.handlers[:] = [handler]
     root.setLevel(number)
-    for chatty in ("httpx2", "httpcore2", "openai", "asyncio", "uvicorn.access"):
+    for chatty in ("httpx2", "httpcore2", "openai", "asyncio", "uvicorn.access", "alembic"):
         logging.getLogger(chatty).setLevel(max(number, logging.WARNING))
     structlog.configure(
         processors=[
