@@ -7,6 +7,8 @@ from __future__ import annotations
 
 from typing import Any
 
+__all__ = ["format_task", "max_tasks", "purge_offline_workers", "read_only", "tasks_columns"]
+
 read_only = True
 tasks_columns = "name,args,state,received,runtime,worker"
 max_tasks = 20_000

@@ -66,9 +66,13 @@ def _watch(parent: int, argv: list[str]) -> int:
     """Run `argv`, pass signals on, end it when the parent is gone. Returns its exit code."""
     import subprocess
 
-    with subprocess.Popen(argv, close_fds=False) as child:
-        for number in (signal.SIGTERM, signal.SIGINT, signal.SIGHUP):
+    numbers = (signal.SIGTERM, signal.SIGINT, signal.SIGHUP)
+    # Held back until there is a child to pass them on to.
+    signal.pthread_sigmask(signal.SIG_BLOCK, numbers)
+    with subprocess.Popen(argv, close_fds=False, preexec_fn=_hear_signals) as child:
+        for number in numbers:
             signal.signal(number, lambda n, _: child.send_signal(n))
+        _hear_signals()
         told = False
         while True:
             with contextlib.suppress(subprocess.TimeoutExpired):
@@ -77,6 +81,11 @@ def _watch(parent: int, argv: list[str]) -> int:
             if not told and os.getppid() != parent:
                 child.terminate()
                 told = True
+
+
+def _hear_signals() -> None:
+    """The child must not inherit that they are held back. This program has no threads, so a preexec_fn is safe."""
+    signal.pthread_sigmask(signal.SIG_UNBLOCK, (signal.SIGTERM, signal.SIGINT, signal.SIGHUP))
 
 
 def _main() -> int:

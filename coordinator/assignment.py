@@ -88,7 +88,8 @@ def choose(ticket: Ticket, agents: Mapping[str, AgentFacts], now: float) -> Choi
         return Choice(preferred.name, [f"{preferred.name} knows the story and is free"])
     best = min(free, key=lambda a: (len(a.can - needs), a.load / a.capacity, a.idle_since, a.name))
     reasons = [
-        f"{best.name} can {' + '.join(sorted(needs)) or 'take anything'} and is free ({best.load} of {best.capacity} slots taken)"
+        f"{best.name} can {' + '.join(sorted(needs)) or 'take anything'} and is free "
+        f"({best.load} of {best.capacity} slots taken)"
     ]
     if len(free) > 1:
         reasons.append(

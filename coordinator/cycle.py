@@ -102,8 +102,8 @@ class Cycle:
             def decide(ticket: Ticket, epoch: int) -> Sequence[Change] | None:
                 if timer.kind != "ladder":
                     changes = timers.fired(
-                        timer, ticket, now=now, epoch=epoch, present=present, max_crashes=self.team.limits.max_crashes or self.settings.max_crashes,
-                        deciders=deciders,
+                        timer, ticket, now=now, epoch=epoch, present=present,
+                        max_crashes=self.desk.max_crashes, deciders=deciders,
                     )  # fmt: skip
                     if not changes:
                         idle.append(timer)

@@ -37,7 +37,7 @@ class Step:
 
 
 def first_at(ladder: Ladder | None, opened_at: float, context: dict[str, Any]) -> float | None:
-    """When the first step is due, None where the team has nobody to tell; `context.escalation_threshold` replaces the ladder's own time."""
+    """When the first step is due, None where the team has nobody to tell; the ticket's own threshold comes first."""
     if ladder is None:
         return None
     threshold = context.get("escalation_threshold")
@@ -67,11 +67,10 @@ def next_step(ticket: Ticket, ladder: Ladder, *, free: Collection[str], now: flo
     else:
         reason += f"; {step.notify} is told"
     following = index + 1
-    if following < len(steps):
-        # Counted from the moment this step was due, so a threshold of the ticket's own moves the whole ladder with it.
-        at = (ticket.ladder_at or now) + steps[following].after_s - step.after_s
-    else:
-        at = now + DAY_S
+    if following == len(steps):
+        return Step(told, to, following, now + DAY_S, reason, needs)
+    # Counted from the moment this step was due, so a threshold of the ticket's own moves the whole ladder with it.
+    at = (ticket.ladder_at or now) + steps[following].after_s - step.after_s
     return Step(told, to, following, at, reason, needs)
 
 

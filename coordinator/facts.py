@@ -45,7 +45,7 @@ def agent_facts(desk: Desk, presence: Presence, now: float) -> dict[str, AgentFa
 
 
 def candidates(desk: Desk, agents: dict[str, AgentFacts], now: float) -> list[Ticket]:
-    """The heads of every ready set: as many as could be given out, and a few more. Cost does not grow with the queue."""
+    """The heads of every ready set: as many as could be given out, and a few more, however long the queue."""
     store, keys = desk.store, desk.keys
     groups = sorted(store.client.smembers(keys.groups))
     pipe = store.client.pipeline(transaction=False)

@@ -108,8 +108,8 @@ class Coordinator:
                     log.error("Redis lost tickets the ledger has; rebuilding", team=self.team.team)
                     return
                 more = self.work.run(self.clock.now(), assign=not self._gate_intake())
-            # What was decided before the stop still goes to SQL: a standby or the next start finds it there.
-            self._finish(self.writer)
+            if stop.is_set() and self.leadership.held:
+                self._finish(self.writer)  # what was decided before the stop still goes to SQL
         finally:
             ended.set()
             thread.join(self.settings.socket_timeout_s + 1)

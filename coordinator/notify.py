@@ -28,8 +28,8 @@ class Notices:
         """Tell `target` (agent or person). A sink that cannot be written is logged: the notice stands in the ledger."""
         person = self.team.people.get(target)
         notice = {
-            "at": at, "team": ticket.team, "to": target, "address": person.notify if person else "", "ticket": ticket.number,
-            "title": ticket.title, "state": str(ticket.state), "text": text,
+            "at": at, "team": ticket.team, "to": target, "address": person.notify if person else "",
+            "ticket": ticket.number, "title": ticket.title, "state": str(ticket.state), "text": text,
         }  # fmt: skip
         log.warning("escalation", **{k: notice[k] for k in ("to", "ticket", "text")})
         try:

@@ -1,4 +1,4 @@
-"""The machinery under the desk: read, decide, commit; again on a lost race; wait for the ledger where that was promised."""
+"""The machinery under the desk: read, decide, commit; again on a lost race; wait for the ledger where promised."""
 
 from __future__ import annotations
 
@@ -62,6 +62,11 @@ class Committer:
         self.store = Store(client, self.keys)
         self.ledger, self.recorded = ledger, recorded
 
+    @property
+    def max_crashes(self) -> int:
+        """Crashes while alone after which a ticket is failed: the team's own limit, else the setting."""
+        return self.team.limits.max_crashes or self.settings.max_crashes
+
     def find(self, id_or_number: str) -> Ticket:
         """The ticket, from Redis, or from SQL where it left Redis.
 
@@ -78,7 +83,8 @@ class Committer:
         if self.ledger is not None and (found := self.ledger.ticket(self.team.team, id_or_number)):
             return found[0]
         raise NotFound(
-            f"Team {self.team.team!r} has no ticket {id_or_number!r}. See what there is: shiftlead list --team {self.team.team}"
+            f"Team {self.team.team!r} has no ticket {id_or_number!r}. "
+            f"See what there is: shiftlead list --team {self.team.team}"
         )
 
     def history(self, ticket_id: str) -> list[Line]:

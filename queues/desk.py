@@ -136,7 +136,7 @@ class Desk(Accepting):
                     actor="coordinator",
                     now=self.clock.now(),
                     epoch=epoch,
-                    limit=self.team.limits.max_crashes or self.settings.max_crashes,
+                    limit=self.max_crashes,
                 )
             ]
 
@@ -227,8 +227,8 @@ class Desk(Accepting):
                 update=values | {"version": before.version + 1, "reason": reason, "by": actor, "since": now}
             )
             line = Line(
-                ticket=f"@{agent}", move="agent", actor=actor, at=now, version=after.version, agent=agent, reason=reason,
-                detail=values,
+                ticket=f"@{agent}", move="agent", actor=actor, at=now, version=after.version, agent=agent,
+                reason=reason, detail=values,
             )  # fmt: skip
             reply = self.store.commit_agent(epoch, after, line)
             if not isinstance(reply, Refusal):

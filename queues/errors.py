@@ -72,7 +72,8 @@ class StaleToken(Refused):
     """The caller no longer holds the ticket."""
 
     def __init__(self, number: str, given: int, state: str, holder: str | None) -> None:
-        now = f"{holder} holds it now" if holder else f"nobody holds it now, it is {state}"
+        closed = state in ("resolved", "failed", "cancelled")
+        now = f"{holder} holds it now" if holder and not closed else f"nobody holds it now, it is {state}"
         super().__init__(
             f"{number}: fencing token {given} is out of date, {now}. Stop working on it; nothing was written."
         )

@@ -10,7 +10,6 @@ rolled back behind SQL's back, and the coordinator must rebuild.
 
 from __future__ import annotations
 
-import json
 import logging
 import threading
 from collections.abc import Callable
@@ -28,8 +27,8 @@ from .errors import LedgerHalted, Unavailable
 from .keys import Keys
 from .ledger import AGENT, BODY, EVENT, HEAD, IDEM, TICKET, Head, Ledger, SteppedDown
 from .ledger_database import Prepared, upsert
+from .ledger_refused import not_recorded, quarantine
 from .ledger_rows import Entry, Rows, parse, rows_of
-from .ledger_tables import METADATA
 from .recorded import stream_position
 
 __all__ = ["LedgerBusy", "LedgerWriter", "SteppedDown", "StreamLost"]
@@ -40,7 +39,6 @@ BATCH = 2_000
 FIELDS = 7  # of an entry, as lua/read_ledger.lua gives it
 READ = Path(__file__).with_name("lua").joinpath("read_ledger.lua").read_text("utf-8")
 HALT_AT = 100  # refused lines without a single good one: then SQL is wrong, not the lines
-QUARANTINE = METADATA.tables["quarantine"]
 # What one line can be guilty of. Anything else (locked, full, gone) is SQL's state, and waiting helps.
 REFUSED = (IntegrityError, DataError, ValueError, KeyError, TypeError, OverflowError)
 
@@ -192,7 +190,8 @@ class LedgerWriter:
             head = self._ledger.head(self.team)
         except SQLAlchemyError as error:
             return self._busy(error)
-        if head is None or head.epoch != self.epoch:
+        # Another epoch, or the same one further on: somebody else has written since, and trimmed what we knew.
+        if head is None or head.epoch != self.epoch or head.cursor != self._cursor:
             return SteppedDown(self.team, self.epoch)
         return StreamLost(f"Redis lost lines of team {self.team!r}: {why}. The queues must be rebuilt from SQL.")
 
@@ -223,14 +222,14 @@ class LedgerWriter:
         refused: list[tuple[Entry, str]] = []
         with self._ledger.engine.begin() as connection:
             self._move_head(connection, head.seq, head)  # takes the lock, and steps down where it is not ours
-            fresh = self._not_recorded(connection, entries)
+            fresh = not_recorded(connection, self.team, entries)
             new = self._insert_halves(connection, head, fresh, refused)
             if len(refused) == len(fresh) >= HALT_AT:
                 raise LedgerHalted(
                     f"SQL refused all {len(refused)} lines of a batch of team {self.team!r}, the first because: "
                     f"{refused[0][1]}. That is no fault of single lines: look at the database. Nothing was recorded."
                 )
-            self._quarantine(connection, refused)
+            quarantine(connection, self.team, refused, self._clock.now())
             new = Head(self.team, self.epoch, new.seq, new.hash, entries[-1].stream_id)
             self._move_head(connection, head.seq, new)
         for entry, why in refused:
@@ -271,47 +270,6 @@ class LedgerWriter:
         middle = len(entries) // 2
         head = self._insert_halves(connection, head, entries[:middle], refused)
         return self._insert_halves(connection, head, entries[middle:], refused)
-
-    def _not_recorded(self, connection: sa.Connection, entries: list[Entry]) -> list[Entry]:
-        """The entries without those SQL has word for word.
-
-        Raises:
-            LedgerHalted: SQL has another line at the same place of the same ticket.
-        """
-        have: dict[tuple[str, int], str] = {}
-        ids = sorted({e.ticket_id for e in entries if not e.bad})
-        query = sa.select(EVENT.c.ticket_id, EVENT.c.ticket_seq, EVENT.c.payload_hash).where(EVENT.c.team == self.team)
-        for start in range(0, len(ids), 500):
-            for ticket_id, seq, payload in connection.execute(
-                query.where(EVENT.c.ticket_id.in_(ids[start : start + 500]))
-            ):
-                have[ticket_id, seq] = payload
-        fresh = []
-        for e in entries:
-            place = (e.ticket_id, e.seq)
-            if e.bad or place not in have:
-                fresh.append(e)
-                if not e.bad:
-                    have[place] = e.payload
-            elif have[place] != e.payload:
-                raise LedgerHalted(
-                    f"{e.number or e.ticket_id or 'The epoch'}: SQL already has another line {e.seq} than the stream "
-                    f"at {e.stream_id}. The ledger of team {self.team!r} is halted: nothing more is recorded or "
-                    "acknowledged. Run `shiftlead audit verify`, keep both, and ask who else wrote to this Redis."
-                )
-        return fresh
-
-    def _quarantine(self, connection: sa.Connection, refused: list[tuple[Entry, str]]) -> None:
-        if not refused:
-            return
-        column = QUARANTINE.c.id
-        last = connection.execute(sa.select(sa.func.max(column)).where(QUARANTINE.c.team == self.team)).scalar() or 0
-        connection.execute(QUARANTINE.insert(), [
-            {"team": self.team, "id": last + n, "stream_id": e.stream_id, "reason": why.encode(
-                "ascii", "backslashreplace").decode().replace("\0", "\\0"), "fields": json.dumps(e.raw),
-             "at": self._clock.now()}
-            for n, (e, why) in enumerate(refused, 1)
-        ])  # fmt: skip
 
     def _busy(self, error: SQLAlchemyError) -> LedgerBusy:
         cause = getattr(error, "orig", None) or error

@@ -15,8 +15,9 @@ from .store import Change, Idempotency
 from .ticket import Attempts, Draft, Line, Ticket
 
 __all__ = [
-    "accept", "advance", "answer", "ask", "assign", "block", "cancel", "claim", "defer", "escalate", "fail", "give_back",
-    "hand_off", "next_token", "note", "recover", "reopen", "report_op", "resolve", "resume", "send_back", "submit", "triage", "wake",
+    "accept", "advance", "answer", "ask", "assign", "block", "cancel", "claim", "defer", "escalate", "fail",
+    "give_back", "hand_off", "next_token", "note", "packet_for", "recover", "reopen", "report_op", "resolve", "resume",
+    "send_back", "submit", "triage", "wake",
 ]  # fmt: skip
 
 EPOCH_STEP = 1_000_000
@@ -30,7 +31,7 @@ def next_token(token: int, epoch: int) -> int:
 
 
 def report_op(ticket: Ticket) -> str:
-    """The operation id of the holder's report: repeated with the same token by the same agent, it is the same report."""
+    """The operation id of the holder's report: with the same token by the same agent, it is the same report."""
     return f"report:{ticket.token}:{ticket.assigned_to}"
 
 
@@ -306,7 +307,7 @@ def _by_agent(
     ticket: Ticket, move: Move, state: State, held: int | None, now: float, epoch: int, values: dict[str, Any],
     detail: dict[str, Any],
 ) -> Change:  # fmt: skip
-    """A report of the holding agent. Its token is the report's operation id: a repeated report gets the stored answer."""
+    """A report of the holding agent; repeated, it gets the stored answer."""
     values = values | {"last_op": report_op(ticket)}
     actor = f"agent:{ticket.assigned_to}"
     reason = str(detail.get("reason") or detail.get("error") or detail.get("why") or "")
@@ -314,8 +315,9 @@ def _by_agent(
 
 
 def _change(
-    ticket: Ticket, move: Move, actor: str, now: float, epoch: int, state: State, *, values: dict[str, Any] | None = None,
-    reason: str = "", detail: dict[str, Any] | None = None, held: int | None = None, capacity: int | None = None,
+    ticket: Ticket, move: Move, actor: str, now: float, epoch: int, state: State, *,
+    values: dict[str, Any] | None = None, reason: str = "", detail: dict[str, Any] | None = None,
+    held: int | None = None, capacity: int | None = None,
 ) -> Change:  # fmt: skip
     kind = actor.partition(":")[0]
     if not allows(move, kind, ticket.state, state):

@@ -210,6 +210,6 @@ def _child(ticket: Ticket, draft: Draft, asked: Asked, **values: Any) -> Change:
 def _inherited(ticket: Ticket) -> dict[str, Any]:
     """What a child takes over as it is."""
     return {
-        "number": None, "team": None, "reporter": ticket.reporter, "customer": ticket.customer, "urgency": ticket.urgency,
-        "priority": ticket.priority, "component": ticket.component, "requires_handoff": [],
+        "number": None, "team": None, "reporter": ticket.reporter, "customer": ticket.customer,
+        "urgency": ticket.urgency, "priority": ticket.priority, "component": ticket.component, "requires_handoff": [],
     }  # fmt: skip

@@ -221,7 +221,7 @@ class Store:
             pipe = self.client.pipeline(transaction=False)
             for args in calls:
                 pipe.evalsha(script.sha, 1, self.keys.tag, *args)
-            replies = pipe.execute(raise_on_error=False)
+            replies: list[Any] = pipe.execute(raise_on_error=False)
             missing = [r for r in replies if isinstance(r, redis.exceptions.NoScriptError)]
             if not missing:
                 break

@@ -245,7 +245,7 @@ def parse_draft(data: bytes | str | dict[str, Any], *, max_bytes: int) -> Draft:
             line=error.lineno,
         ) from None
     except ValueError as error:  # a whole number of thousands of digits
-        raise BadInput(f"The JSON holds a number that cannot be read: {error}. Nothing was stored.") from None
+        raise BadInput(f"This is not a ticket: a number cannot be read ({error}). Nothing was stored.") from None
     if not isinstance(parsed, dict):
         raise BadInput(f"A ticket is a JSON object, this is {type(parsed).__name__}. Nothing was stored.")
     check_text(parsed)
@@ -283,7 +283,7 @@ def check_text(value: Any, where: str = "", depth: int = 0) -> None:
                 field=where,
             ) from None
     elif isinstance(value, float) and not math.isfinite(value):
-        raise BadInput(f"{where or 'the number'} is not a finite number. Nothing was stored.", field=where)
+        raise BadInput(f"{where or 'the number'} is too large a number. Nothing was stored.", field=where)
     elif isinstance(value, dict):
         for key, item in value.items():
             check_text(key, f"{where}.{key!r} (a key)".lstrip("."), depth + 1)

@@ -39,7 +39,7 @@ class Timer(NamedTuple):
 def due(client: Any, keys: Keys, now: float, limit: int = 500) -> list[Timer]:
     """Timers whose moment has come, the oldest first."""
     found = client.zrangebyscore(keys.timers, "-inf", now, start=0, num=limit, withscores=True)
-    return [Timer(*member.split(":", 1), at) for member, at in found]
+    return [Timer(kind, ticket, at) for (kind, _, ticket), at in ((member.partition(":"), at) for member, at in found)]
 
 
 def next_at(client: Any, keys: Keys) -> float | None:
@@ -92,7 +92,7 @@ def fired(
 
 
 def crashed(ticket: Ticket, *, reason: str, actor: str, now: float, epoch: int, limit: int) -> Change:
-    """Its worker died. Only a crash while the ticket was alone in the process is its own; the last one fails it (I17)."""
+    """Its worker died. Only a crash while the ticket was alone is its own; the last one fails it (I17)."""
     if not ticket.alone:
         return moves.give_back(ticket, reason=reason, actor=actor, suspect=True, now=now, epoch=epoch)
     count = ticket.attempts.crashed + 1

@@ -154,7 +154,10 @@ class Cluster:
         return pid
 
     def accept(self, body: str, **fields: Any) -> Ticket:
-        return self.desk.accept(Draft.model_validate({"body": body} | fields), actor="door:test").ticket
+        try:
+            return self.desk.accept(Draft.model_validate({"body": body} | fields), actor="door:test").ticket
+        except Unavailable as error:
+            raise AssertionError(f"{error}\n{self.logs()}") from error
 
     def ended(self, ticket: Ticket, *, seconds: float = 30.0) -> Ticket:
         """Wait until the ticket is completed."""

@@ -6,7 +6,6 @@ from collections.abc import Callable, Iterable, Sequence
 from typing import TYPE_CHECKING, Any
 
 from rich.markup import escape
-from rich.padding import Padding
 from rich.panel import Panel
 from rich.table import Table
 from rich.text import Text
@@ -209,8 +208,3 @@ def _node_text(node: Node, current: str) -> Text:
 def _grow(tree: Tree, node: Node, current: str) -> None:
     for child in node.children:
         _grow(tree.add(_node_text(child, current)), child, current)
-
-
-def indented(part: Any) -> Padding:
-    """`part`, two columns to the right."""
-    return Padding(part, (0, 0, 0, 2))

@@ -1,4 +1,4 @@
-"""The lifecycle table: every state in one queue, reachable, not stuck; every pair legal or refused with what is possible."""
+"""The lifecycle table: every state in one queue, reachable, not stuck; every pair legal or refused with what is."""
 
 from __future__ import annotations
 

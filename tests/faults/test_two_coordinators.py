@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 import signal
+import sqlite3
 import subprocess
 from pathlib import Path
 
@@ -22,6 +24,20 @@ def _leader(cluster: Cluster) -> int:
     return int(owner.split(":")[-2])
 
 
+def _pause_between_commits(cluster: Cluster, pid: int) -> None:
+    """Stop the process where it does not hold SQLite's write lock: nobody could write until it goes on."""
+    for _ in range(200):
+        os.kill(pid, signal.SIGSTOP)
+        with contextlib.closing(sqlite3.connect(cluster.folder / "ledger.db", timeout=0.05)) as database:
+            try:
+                database.execute("BEGIN IMMEDIATE")
+                database.rollback()
+                return
+            except sqlite3.OperationalError:
+                os.kill(pid, signal.SIGCONT)
+    raise AssertionError("the ledger was locked every time")
+
+
 @pytest.mark.timeout(120)
 def test_a_paused_coordinator_that_wakes_up_doubles_nothing(short_folder: Path) -> None:
     """I15, I6, I7: SIGSTOP past the lease, failover within 5 s, SIGCONT; one life, one end, one chain."""
@@ -35,7 +51,7 @@ def test_a_paused_coordinator_that_wakes_up_doubles_nothing(short_folder: Path) 
         assert paused in [p.pid for p in both]
 
         for _ in range(2):
-            os.kill(paused, signal.SIGSTOP)
+            _pause_between_commits(cluster, paused)
             cluster.wait_until(lambda paused=paused: _leader(cluster) != paused, seconds=5, what="failover in 5 s")
             tickets += [cluster.accept(f"quick more {n}") for n in range(10)]
             os.kill(paused, signal.SIGCONT)

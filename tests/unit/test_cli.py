@@ -23,6 +23,7 @@ from shiftlead.coordinator.cli.output import ago, in_time
 from shiftlead.coordinator.cli.story import SYMBOLS, state_text
 from shiftlead.queues.errors import BadInput
 from shiftlead.queues.lifecycle import State
+from shiftlead.queues.ticket import Line
 
 HELP = [sys.executable, "-m", "shiftlead.coordinator", "--help"]
 HEAVY = {"celery", "sqlalchemy", "sqlmodel", "fastapi", "openai", "redis", "httpx2", "pydantic_settings"}
@@ -304,3 +305,21 @@ def a_team(folder: Path, body: str) -> Path:
         "routes: [{needs: [work]}]\n"
     )
     return file
+
+
+def test_a_handoff_is_seen_although_two_processes_read_their_clocks_apart(team: Any) -> None:
+    """FO-06: the ledger's order counts. The coordinator's reading may be some milliseconds behind the worker's."""
+    told = [
+        ("p", 1, "accept", "door:x", 10.0), ("p", 2, "hand_off", "agent:iris_support", 11.0),
+        ("c", 1, "accept", "agent:iris_support", 11.0), ("c", 2, "resolve", "agent:devin_engineering", 12.004),
+        ("p", 3, "resume", "coordinator", 12.0), ("p", 4, "resolve", "agent:iris_support", 13.0),
+    ]  # fmt: skip
+    numbers = {"p": "T-2026-001", "c": "T-2026-002"}
+    lines = [
+        Line(ticket=t, number=numbers[t], seq=s, move=m, actor=a, at=at, detail={"children": [numbers["c"]]})
+        for t, s, m, a, at in told
+    ]
+    assert five_events(team, lines)[0].number == "T-2026-001"
+
+    too_early = [*lines[:3], lines[4], lines[5], lines[3]]  # support replied before engineering had answered
+    assert not five_events(team, too_early)[0].ok
