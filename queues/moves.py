@@ -10,13 +10,13 @@ from typing import Any
 
 from .errors import IllegalMove
 from .lifecycle import HELD, OPEN, Move, State, allows, legal_moves
-from .report import AskHuman, AskRequester, Blocked, Failed, HandOff, Later, Packet, Resolved, Reviewed, StepDone
+from .report import AskHuman, AskRequester, Blocked, Failed, HandOff, Later, Resolved, Reviewed, StepDone
 from .store import Change, Idempotency
 from .ticket import Attempts, Draft, Line, Ticket
 
 __all__ = [
     "accept", "advance", "answer", "ask", "assign", "block", "cancel", "claim", "defer", "escalate", "fail",
-    "give_back", "hand_off", "next_token", "note", "packet_for", "recover", "reopen", "report_op", "resolve", "resume",
+    "give_back", "hand_off", "next_token", "note", "recover", "reopen", "report_op", "resolve", "resume",
     "send_back", "submit", "triage", "wake",
 ]  # fmt: skip
 
@@ -278,29 +278,6 @@ def note(
     """A ledger line without a move."""
     line = _line(ticket, kind, actor, now, ticket.state, reason=text, detail=detail)
     return Change(ticket, ticket, line, note=True, held=held)
-
-
-def packet_for(
-    ticket: Ticket, report: HandOff | Resolved, ancestors: Sequence[Ticket], *, numbers: Sequence[str]
-) -> Packet:
-    """The handoff message of `ticket` (TA-11). Slots the agent did not fill are filled from the ticket."""
-    given = report.packet if isinstance(report, HandOff) and report.packet else None
-    base = given or Packet(task_id=ticket.number)
-    summary = report.question if isinstance(report, HandOff) else report.reason or report.summary
-    return base.model_copy(
-        update={
-            "task_id": ticket.number,
-            "source": base.source or ticket.source,
-            "urgency": base.urgency if given else ticket.priority,
-            "impact_summary": base.impact_summary or ticket.summary or ticket.title,
-            "next_questions": base.next_questions or ([summary] if summary else []),
-            "evidence_snippets": base.evidence_snippets or ([ticket.body[:2000]] if ticket.body else []),
-            "lineage": list(numbers),
-            "history_of": [*(a.id for a in reversed(ancestors)), ticket.id],
-            "from_agent": ticket.assigned_to or "",
-            "state": base.state | ({"steps": ticket.steps} if ticket.steps else {}),
-        }
-    )
 
 
 def _by_agent(

@@ -17,7 +17,7 @@ from __future__ import annotations
 
 import hashlib
 import json
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -26,7 +26,19 @@ from shiftlead.config.team import Team
 
 from . import moves
 from .errors import BadInput
-from .report import AskHuman, AskRequester, Blocked, Failed, HandOff, Later, Report, Resolved, Reviewed, StepDone
+from .report import (
+    AskHuman,
+    AskRequester,
+    Blocked,
+    Failed,
+    HandOff,
+    Later,
+    Packet,
+    Report,
+    Resolved,
+    Reviewed,
+    StepDone,
+)
 from .store import Change
 from .ticket import Draft, Ticket
 
@@ -150,7 +162,7 @@ def _handed_on(
             needs=list(part.needs), assigned_to=part.to, context={}, links=list(ticket.links),
             **_inherited(ticket),
         )  # fmt: skip
-        packet = moves.packet_for(ticket, part, ancestors, numbers=numbers)
+        packet = _packet(ticket, part, ancestors, numbers=numbers)
         children.append(
             _child(ticket, draft, asked, packet=packet, accept_by=asked.now + asked.settings.accept_deadline_s)
         )
@@ -168,9 +180,7 @@ def _ask_human(ticket: Ticket, report: AskHuman, asked: Asked, at: dict[str, Any
     ancestors = asked.ancestors()
     wanted = HandOff(to=report.to or "x", question=report.why)
     numbers = [*(a.number for a in reversed(ancestors)), ticket.number]
-    packet = moves.packet_for(ticket, wanted, ancestors, numbers=numbers).model_copy(
-        update={"human_approval_needed": True}
-    )
+    packet = _packet(ticket, wanted, ancestors, numbers=numbers).model_copy(update={"human_approval_needed": True})
     child = _child(
         ticket, draft, asked, packet=packet, excluded=[ticket.assigned_to],
         expires_at=asked.now + asked.settings.approval_expires_s,
@@ -196,6 +206,29 @@ def _too_many_hops(ticket: Ticket, asked: Asked, at: dict[str, Any]) -> list[Cha
     if not deciders or ticket.named in deciders:
         return [moves.fail(ticket, reason=reason, actor=actor, **at)]
     return [moves.give_back(ticket, reason=reason, actor=actor, named=deciders[0], **at)]
+
+
+def _packet(
+    ticket: Ticket, report: HandOff | Resolved, ancestors: Sequence[Ticket], *, numbers: Sequence[str]
+) -> Packet:
+    """The handoff message of `ticket` (TA-11). Slots the agent did not fill are filled from the ticket."""
+    given = report.packet if isinstance(report, HandOff) and report.packet else None
+    base = given or Packet(task_id=ticket.number)
+    summary = report.question if isinstance(report, HandOff) else report.reason or report.summary
+    return base.model_copy(
+        update={
+            "task_id": ticket.number,
+            "source": base.source or ticket.source,
+            "urgency": base.urgency if given else ticket.priority,
+            "impact_summary": base.impact_summary or ticket.summary or ticket.title,
+            "next_questions": base.next_questions or ([summary] if summary else []),
+            "evidence_snippets": base.evidence_snippets or ([ticket.body[:2000]] if ticket.body else []),
+            "lineage": list(numbers),
+            "history_of": [*(a.id for a in reversed(ancestors)), ticket.id],
+            "from_agent": ticket.assigned_to or "",
+            "state": base.state | ({"steps": ticket.steps} if ticket.steps else {}),
+        }
+    )
 
 
 def _child(ticket: Ticket, draft: Draft, asked: Asked, **values: Any) -> Change:
