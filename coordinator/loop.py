@@ -89,6 +89,10 @@ class Coordinator:
                     log.error("the ledger is halted", team=self.team.team, error=str(error))
                     self.leadership.resign()
                     stop.wait(self.settings.leader_lease_s)
+                except Exception:  # a fault of ours: another coordinator may do better, and this one tries again
+                    log.exception("coordination failed", team=self.team.team)
+                    self.leadership.resign()
+                    stop.wait(1.0)
         finally:
             self.leadership.stop()
 

@@ -5,6 +5,8 @@ from __future__ import annotations
 from dataclasses import asdict
 from typing import Any
 
+import structlog
+
 from shiftlead.config.team import Team
 from shiftlead.queues import moves
 from shiftlead.queues.lifecycle import State
@@ -17,16 +19,34 @@ from .triage import rule_facts, triage
 
 __all__ = ["change_for"]
 
+log = structlog.get_logger("shiftlead.coordinator")
+
 
 def change_for(ticket: Ticket, team: Team, *, now: float, epoch: int) -> Change:
     """The triage of one new ticket."""
     if ticket.type == "approval":
         return _approval(ticket, team, now, epoch)
-    decision = triage(ticket, team, now=now, given_priority=ticket.given_priority)
+    try:
+        decision = triage(ticket, team, now=now, given_priority=ticket.given_priority)
+    except Exception as error:  # a reading that fails on this text: the ticket still goes to somebody
+        log.exception("triage failed", ticket=ticket.number)
+        return _catch_all(ticket, team, f"triage failed ({type(error).__name__}: {error})", now, epoch)
     decided = asdict(decision)
     decided.pop("confidence")
     state, reasons = decided.pop("state"), decided.pop("reasons")
     return moves.triage(ticket, state=state, reasons=reasons, actor="coordinator", now=now, epoch=epoch, **decided)
+
+
+def _catch_all(ticket: Ticket, team: Team, reason: str, now: float, epoch: int) -> Change:
+    decided: dict[str, Any] = {
+        "needs": ticket.needs or list(team.routes[-1].needs),
+        "due": ticket.created_at + team.target_s(ticket.priority),
+        "ladder_at": ticket.created_at + team.escalation_s,
+    }
+    reasons = [reason, "catch-all"]
+    return moves.triage(
+        ticket, state=State.READY, reasons=reasons, actor="coordinator", now=now, epoch=epoch, **decided
+    )
 
 
 def _approval(ticket: Ticket, team: Team, now: float, epoch: int) -> Change:

@@ -109,7 +109,7 @@ def _ready(desk: Desk, t: Ticket, now: float) -> tuple[list[str], list[str], lis
 
 def _waiting(desk: Desk, t: Ticket) -> tuple[list[str], list[str], list[str]]:
     if not t.awaits:
-        return [f"it waits for {t.waits_for}"], [f"an answer: shiftlead note {t.number} TEXT, or its timer"], []
+        return [f"it waits for {t.waits_for}"], [f"an answer: shiftlead reply {t.number} TEXT"], []
     _, children = desk.store.read(t.awaits)
     open_ = [c for c in children if c is not None and c.is_open]
     reasons = [f"it waits for {c.number} ({c.type}, {c.state}, {c.assigned_to or c.named or c.group})" for c in open_]

@@ -7,6 +7,7 @@ from collections.abc import Callable, Sequence
 from typing import Protocol
 
 import redis
+import structlog
 
 from shiftlead.config.clock import Clock
 from shiftlead.config.settings import Settings
@@ -22,6 +23,7 @@ from .errors import (
     ShiftleadError,
     StaleToken,
     Unavailable,
+    Undecided,
 )
 from .keys import Keys
 from .lifecycle import legal_moves, row
@@ -30,6 +32,7 @@ from .ticket import Line, Ticket
 
 __all__ = ["CONFLICTS", "Committer", "Decide", "LedgerView", "RecordedView"]
 
+log = structlog.get_logger("shiftlead.desk")
 CONFLICTS = 20  # races lost in a row before the caller is told to try again
 
 
@@ -111,6 +114,10 @@ class Committer:
                 changes = decide(ticket, epoch)
             except ShiftleadError as error:
                 outcomes[i] = error
+                continue
+            except Exception as error:  # one ticket that cannot be decided must not hold up the others
+                log.exception("undecided", ticket=ticket.number)
+                outcomes[i] = Undecided(ticket.number, error)
                 continue
             if changes:
                 batches.append((i, changes))

@@ -196,6 +196,25 @@ class Desk(Accepting):
 
         return self._apply(ticket.id, decide)
 
+    def reply(self, ticket_id: str, text: str, *, actor: str) -> Ticket:
+        """What the requester, or whoever it is blocked on, answered: the ticket goes on with it.
+
+        Raises:
+            Refused: it waits for nobody's answer.
+        """
+        ticket = self.find(ticket_id)
+
+        def decide(t: Ticket, epoch: int) -> list[Change]:
+            if t.state is not State.WAITING or t.awaits:
+                raise Refused(
+                    f"{t.number} is {t.state} and waits for no answer. "
+                    f"To add to its story: shiftlead note {t.number} TEXT"
+                )
+            said = {"type": "reply", "agent": actor, "state": "resolved", "reply": text, "question": t.waits_for}
+            return [moves.resume(t, [said], actor=actor, reason=f"{actor} answered", now=self.clock.now(), epoch=epoch)]
+
+        return self._apply(ticket.id, decide)
+
     def reopen(self, ticket_id: str, *, actor: str, reason: str) -> Ticket:
         """A completed ticket was not done after all: a new life, ready again, with its whole story.
 

@@ -1,6 +1,7 @@
 """What can go wrong, as a small tree. Every message says what happened, to which ticket, and what to do now.
 
 ShiftleadError
+├── Undecided           a step failed on one ticket: a fault of ours, logged with its trace               (exit 1, 500)
 ├── BadInput            the caller sent something that cannot be a ticket, a report or a team     (exit 2, 400/422)
 │   └── TooLarge        ... because it is larger than the limit                                   (exit 2, 413)
 ├── NotFound            no such ticket, agent or team                                             (exit 3, 404)
@@ -23,7 +24,7 @@ from collections.abc import Iterable
 
 __all__ = [
     "BadInput", "IllegalMove", "IntakeFull", "KeyReused", "LedgerHalted", "NoSlot", "NotFound", "NotRecorded",
-    "NotYours", "Rebuilding", "Refused", "ShiftleadError", "StaleToken", "TooLarge", "Unavailable",
+    "NotYours", "Rebuilding", "Refused", "ShiftleadError", "StaleToken", "TooLarge", "Unavailable", "Undecided",
 ]  # fmt: skip
 
 
@@ -33,6 +34,14 @@ class ShiftleadError(Exception):
     exit_code = 1
     status = 500
     retry_after_s: int | None = None
+
+
+class Undecided(ShiftleadError):
+    """A rule or a step failed on one ticket: a fault of ours. The ticket stays as it is."""
+
+    def __init__(self, number: str, error: Exception) -> None:
+        super().__init__(f"{number} could not be decided: {type(error).__name__}: {error}. It stays as it is.")
+        self.number = number
 
 
 class BadInput(ShiftleadError):

@@ -109,7 +109,7 @@ MOVES: dict[Move, MoveRow] = dict(
         _r(M.ASK, "agent person", [S.WORKING], [S.WAITING], acknowledged=True),
         _r(M.BLOCK, "agent person", [S.WORKING], [S.WAITING]),
         _r(M.DEFER, "agent person", [S.WORKING], [S.SCHEDULED]),
-        _r(M.RESUME, "coordinator person timer", [S.WAITING], [S.READY]),
+        _r(M.RESUME, "coordinator person timer door", [S.WAITING], [S.READY]),
         _r(M.ESCALATE, "timer", OPEN, [*OPEN]),  # the same state, or ready where it reassigns
         _r(M.FAIL, "agent coordinator timer person", OPEN, [S.FAILED]),
         _r(M.CANCEL, "person door coordinator", OPEN, [S.CANCELLED], acknowledged=True),

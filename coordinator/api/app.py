@@ -212,7 +212,7 @@ def _document(app: FastAPI) -> Callable[[], dict[str, Any]]:
     def document() -> dict[str, Any]:
         if app.openapi_schema is None:
             made = get_openapi(title=app.title, version=app.version, description=app.description, routes=app.routes)
-            kinds: list[Any] = [Draft, tickets.Reason, work.Heartbeat, work.Note, work.Reported]
+            kinds: list[Any] = [Draft, tickets.Reason, tickets.Reply, work.Heartbeat, work.Note, work.Reported]
             _, extra = models_json_schema(
                 [(k, "validation") for k in kinds], ref_template="#/components/schemas/{model}"
             )

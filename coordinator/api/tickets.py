@@ -10,6 +10,7 @@ from fastapi.responses import JSONResponse
 from pydantic import BaseModel, ConfigDict, Field
 
 from shiftlead.config.settings import Settings
+from shiftlead.coordinator.why import Why, explain
 from shiftlead.queues.desk import Desk
 from shiftlead.queues.errors import BadInput, ShiftleadError
 from shiftlead.queues.lifecycle import Queue, State
@@ -21,7 +22,7 @@ from .pages import page
 from .problems import Forbidden, problem_for
 from .rooms import Rooms
 
-__all__ = ["Reason", "router"]
+__all__ = ["Reason", "Reply", "router"]
 
 MAX_BATCH = 1_000
 MAX_KEY = 255
@@ -37,6 +38,14 @@ class Reason(BaseModel):
     model_config = ConfigDict(extra="forbid")
 
     reason: str = Field(default="", max_length=10_000)
+
+
+class Reply(BaseModel):
+    """The answer a ticket waits for."""
+
+    model_config = ConfigDict(extra="forbid")
+
+    text: str = Field(min_length=1, max_length=60_000)
 
 
 class TicketList(BaseModel):
@@ -128,6 +137,36 @@ def history(
     rooms = _rooms(request)
     desk = rooms.desk(caller, team)
     return desk.history(rooms.ticket(desk, caller, ticket).id)
+
+
+@router.get("/{ticket}/why")
+def why(request: Request, caller: Annotated[Caller, Depends(may("read"))], ticket: str, team: TeamName = None) -> Why:
+    """Why the ticket is where it is, what would move it, and its timers."""
+    rooms = _rooms(request)
+    desk = rooms.desk(caller, team)
+    return explain(desk, rooms.ticket(desk, caller, ticket), now=desk.clock.now())
+
+
+@router.post("/{ticket}/reply", openapi_extra=schema(Reply))
+def reply(
+    request: Request, caller: Annotated[Caller, Depends(may("enqueue"))], raw: Annotated[bytes, Depends(body())],
+    ticket: str, team: TeamName = None,
+) -> Ticket:  # fmt: skip
+    """Give the answer a ticket waits for; it goes on with it."""
+    rooms = _rooms(request)
+    desk = rooms.desk(caller, team)
+    found, said = rooms.ticket(desk, caller, ticket), parse(Reply, raw)
+    return desk.reply(found.id, said.text, actor=_door(caller))
+
+
+@router.post("/{ticket}/reopen", openapi_extra=schema(Reason))
+def reopen(
+    request: Request, caller: Annotated[Caller, Depends(may("admin"))], raw: Annotated[bytes, Depends(body())],
+    ticket: str, team: TeamName = None,
+) -> Ticket:  # fmt: skip
+    """Open a completed ticket again: a new life, with its whole story."""
+    desk, found, reason = _subject(request, caller, ticket, team, raw)
+    return desk.reopen(found.id, actor=f"person:{caller.name}", reason=reason)
 
 
 @router.post("/{ticket}/approve", openapi_extra=schema(Reason))

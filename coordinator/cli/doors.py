@@ -30,6 +30,8 @@ class Door(Protocol):
     def answer(self, ticket: str, decision: str, reason: str) -> Ticket: ...
     def cancel(self, ticket: str, reason: str) -> Ticket: ...
     def note(self, ticket: str, text: str) -> Ticket: ...
+    def reply(self, ticket: str, text: str) -> Ticket: ...
+    def reopen(self, ticket: str, reason: str) -> Ticket: ...
 
 
 @dataclass(frozen=True)
@@ -153,6 +155,12 @@ class LocalDoor:
 
     def note(self, ticket: str, text: str) -> Ticket:
         return self.desk.note(ticket, text, actor=me())
+
+    def reply(self, ticket: str, text: str) -> Ticket:
+        return self.desk.reply(ticket, text, actor=me())
+
+    def reopen(self, ticket: str, reason: str) -> Ticket:
+        return self.desk.reopen(ticket, actor=me(), reason=reason)
 
 
 @contextmanager

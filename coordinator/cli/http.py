@@ -74,6 +74,12 @@ class HttpDoor:
     def note(self, ticket: str, text: str) -> Ticket:
         return self._act(ticket, "note", {"text": text})
 
+    def reply(self, ticket: str, text: str) -> Ticket:
+        return self._act(ticket, "reply", {"text": text})
+
+    def reopen(self, ticket: str, reason: str) -> Ticket:
+        return self._act(ticket, "reopen", {"reason": reason})
+
     # -- reading ------------------------------------------------------------------------------------------------
 
     def find(self, id_or_number: str) -> Ticket:

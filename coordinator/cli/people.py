@@ -1,4 +1,4 @@
-"""What people say about tickets: approve, deny, cancel, note."""
+"""What people say about tickets: approve, deny, cancel, reply, reopen, note."""
 
 from __future__ import annotations
 
@@ -19,6 +19,8 @@ def add(app: typer.Typer) -> None:
     command(app, "approve", panel=PANEL, examples=["shiftlead approve T-2026-031 --reason 'within policy'"])(approve)
     command(app, "deny", panel=PANEL, examples=["shiftlead deny T-2026-031 --reason 'over the limit'"])(deny)
     command(app, "cancel", panel=PANEL, examples=["shiftlead cancel T-2026-007 --reason 'sent twice'"])(cancel)
+    command(app, "reply", panel=PANEL, examples=["shiftlead reply T-2026-007 'it is order 4711'"])(reply)
+    command(app, "reopen", panel=PANEL, examples=["shiftlead reopen T-2026-007 --reason 'not fixed'"])(reopen)
     command(app, "note", panel=PANEL, examples=["shiftlead note T-2026-007 'the customer called again'"])(note)
 
 
@@ -43,6 +45,29 @@ def cancel(
     with open_door(run) as door:
         after = door.cancel(ticket, reason)
     run.say(after.model_dump(mode="json"), f"– {after.number} is {after.state}, with everything it waited for.")
+
+
+def reply(run: Run, ticket: TICKET, text: Annotated[str, typer.Argument(help="The answer.")]) -> None:
+    """Give the answer a ticket waits for: the requester's, or that of whoever it is blocked on."""
+    from shiftlead.queues.ticket import check_text
+
+    from .doors import open_door
+
+    check_text(text, "the answer")
+    with open_door(run) as door:
+        after = door.reply(ticket, text)
+    run.say(after.model_dump(mode="json"), f"✔ {after.number} goes on with the answer")
+
+
+def reopen(
+    run: Run, ticket: TICKET, reason: Annotated[str, typer.Option(help="What is not done yet; the agent reads it.")]
+) -> None:
+    """Open a completed ticket again: a new life, with its whole story."""
+    from .doors import open_door
+
+    with open_door(run) as door:
+        after = door.reopen(ticket, reason)
+    run.say(after.model_dump(mode="json"), f"○ {after.number} is {after.state} again")
 
 
 def note(run: Run, ticket: TICKET, text: Annotated[str, typer.Argument(help="What to add to its story.")]) -> None:

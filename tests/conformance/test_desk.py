@@ -20,7 +20,7 @@ from shiftlead.queues.errors import (
     StaleToken,
 )
 from shiftlead.queues.lifecycle import State
-from shiftlead.queues.report import AskHuman, Failed, HandOff, Later, Report, Resolved, StepDone
+from shiftlead.queues.report import AskHuman, AskRequester, Failed, HandOff, Later, Report, Resolved, StepDone
 from shiftlead.queues.ticket import Draft
 from tests.desks import a_new_ticket, a_working_ticket, an_assigned_ticket, assigned, triaged, where
 
@@ -327,3 +327,29 @@ def test_what_a_dead_worker_held_comes_back_at_once_and_runs_alone(desk: Desk) -
         back = desk.find(held.id)
     assert back.state is State.FAILED
     assert "crashed its worker 3 times" in back.reason
+
+
+def test_the_requesters_answer_lets_the_ticket_go_on(desk: Desk) -> None:
+    """A question that is answered is answered once; a ticket that asked nothing takes no answer."""
+    ticket = a_working_ticket(desk)
+    with pytest.raises(Refused, match="waits for no answer"):
+        desk.reply(ticket.id, "order 4711", actor="door:test")
+    waiting = desk.report(ticket.id, ticket.token, AskRequester(question="which order?"), agent="iris_support")
+    assert (waiting.state, waiting.waits_for) == (State.WAITING, "requester")
+    after = desk.reply(ticket.number, "order 4711", actor="door:test")
+    assert (after.state, after.prefers, after.answers[-1]["reply"]) == (State.READY, "iris_support", "order 4711")
+
+
+def test_a_reopened_ticket_has_a_new_life_and_its_whole_story(desk: Desk) -> None:
+    """I2: one terminal event per life."""
+    ticket = a_working_ticket(desk)
+    done = desk.report(ticket.id, ticket.token, Resolved(reply="done"), agent="iris_support")
+    again = desk.reopen(done.number, actor="person:p", reason="it is not")
+    assert (again.state, again.life, again.result) == (State.READY, 2, None)
+    assert again.token > done.token
+    held = desk.claim(assigned(desk, again, "iris_support").id, "iris_support", "w1")
+    desk.report(held.id, held.token, Resolved(reply="now"), agent="iris_support")
+    ends = [(line.life, line.move) for line in desk.history(ticket.id) if line.move == "resolve"]
+    assert ends == [(1, "resolve"), (2, "resolve")]
+    with pytest.raises(IllegalMove):
+        desk.reopen(an_assigned_ticket(desk).id, actor="person:p", reason="open")

@@ -28,6 +28,7 @@ def _pause_between_commits(cluster: Cluster, pid: int) -> None:
     """Stop the process where it does not hold SQLite's write lock: nobody could write until it goes on."""
     for _ in range(200):
         os.kill(pid, signal.SIGSTOP)
+        os.waitpid(pid, os.WUNTRACED)  # it has stopped, not only been told to
         with contextlib.closing(sqlite3.connect(cluster.folder / "ledger.db", timeout=0.05)) as database:
             try:
                 database.execute("BEGIN IMMEDIATE")
