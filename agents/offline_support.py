@@ -201,11 +201,21 @@ def answer_from_knowledge(work: Work, knowledge: Knowledge) -> Report:
     return Resolved(
         reply=f"{_hello(work)}We do not have an answer to this in our knowledge pages, and we do not "
         f"want to guess.{nearest} "
-        f"A person will look at your question; please keep the number {work.ticket.number}.{SIGNED}",
+        f"{_what_next(work, urgent)}{SIGNED}",
         summary=f"no answer known{' (nearest: ' + str(hits[0]) + ')' if hits else ''} (offline brain)",
         evidence=[str(h) for h in hits],
         requires_escalation=urgent,
         reason=f"urgent, and the knowledge pages have no answer: {cut(said(work), 400)}" if urgent else "",
+    )
+
+
+def _what_next(work: Work, urgent: bool) -> str:
+    """Only what really happens is promised: an urgent one goes to the decision-maker, others are opened by a reply."""
+    if urgent:
+        return f"Because it is urgent it has gone to somebody who decides; please keep the number {work.ticket.number}."
+    return (
+        f"It is noted as {work.ticket.number}, a question our pages do not answer. "
+        "If you tell us more, or that it cannot wait, we open it again."
     )
 
 
