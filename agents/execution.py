@@ -233,6 +233,9 @@ class Runner:
         """Somebody else decides about it now. The brain cannot be ended, so it runs out; its report is dropped."""
         if not any(h is held for h in self._held):
             return  # reported and let go meanwhile: its own report moved the token
+        if held.report is not None:
+            held.lost = True  # it is reporting: if the report still counts, the desk knows the operation
+            return
         log.warning("%s: the lease is lost: %s", held.ticket.number, error)
         held.lost = True
         with self._lock:

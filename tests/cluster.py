@@ -5,12 +5,15 @@ from __future__ import annotations
 import contextlib
 import os
 import signal
+import socket
 import subprocess
 import sys
 import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
+
+import redis
 
 from shiftlead.config.settings import Settings
 from shiftlead.queues.connect import Connections
@@ -127,7 +130,8 @@ class Cluster:
         """Poll a state; fails with the processes' logs when it does not come true in time."""
         deadline = time.monotonic() + seconds
         while time.monotonic() < deadline:
-            with contextlib.suppress(Unavailable, NotFound):
+            # a server that is away is a state like another one: the tests take it away on purpose
+            with contextlib.suppress(Unavailable, NotFound, redis.ConnectionError, redis.TimeoutError):
                 if found := true():
                     return found
             time.sleep(0.02)
@@ -195,3 +199,38 @@ def running_cluster(folder: Path, *options: str, team: str = "crew", **env: str)
             yield cluster
         finally:
             cluster.stop()
+
+
+def clean_environment() -> dict[str, str]:
+    """This environment without settings of ours, and without colours."""
+    return {k: v for k, v in os.environ.items() if not k.startswith("SHIFTLEAD_")} | {"NO_COLOR": "1"}
+
+
+def free_port() -> int:
+    """A port nobody listens on now."""
+    with socket.socket() as door:
+        door.bind(("127.0.0.1", 0))
+        port: int = door.getsockname()[1]
+        return port
+
+
+def listens(port: int) -> bool:
+    """Whether somebody answers there."""
+    try:
+        socket.create_connection(("127.0.0.1", port), timeout=0.5).close()
+    except OSError:
+        return False
+    return True
+
+
+def processes_of(folder: Path) -> list[int]:
+    """Pids of the living processes whose data folder is `folder` or in it, told by their environment (Linux)."""
+    mark, found = f"SHIFTLEAD_HOME={folder}".encode(), []
+    for entry in Path("/proc").glob("[0-9]*"):
+        with contextlib.suppress(OSError):
+            said = (entry / "environ").read_bytes().split(b"\0")
+            if any(e == mark or e.startswith(mark + b"/") for e in said) and "State:\tZ" not in (
+                entry / "status"
+            ).read_text():
+                found.append(int(entry.name))
+    return [pid for pid in found if pid != os.getpid()]

@@ -33,10 +33,21 @@ def server_binary() -> str:
 
 
 @contextlib.contextmanager
-def running_server(folder: Path, *options: str) -> Iterator[str]:
+def running_server(folder: Path, *options: str, binary: str = "") -> Iterator[str]:
     """A real server on a Unix socket in `folder`; its address."""
     socket = folder / "r.sock"
-    argv = [server_binary(), "--port", "0", "--unixsocket", str(socket), "--save", "", "--dir", str(folder), *options]
+    argv = [
+        binary or server_binary(),
+        "--port",
+        "0",
+        "--unixsocket",
+        str(socket),
+        "--save",
+        "",
+        "--dir",
+        str(folder),
+        *options,
+    ]
     process = subprocess.Popen(argv, stdout=subprocess.DEVNULL)
     try:
         client = redis.Redis(unix_socket_path=str(socket))
@@ -89,12 +100,36 @@ def valkey(valkey_address: str, settings: Settings) -> Iterator[redis.Redis]:
     client.close()
 
 
-@pytest.fixture(params=["fakeredis", pytest.param("valkey", marks=pytest.mark.real)])
+@pytest.fixture(scope="session")
+def redis_address() -> Iterator[str]:
+    """The distribution's Redis, where SHIFTLEAD_TEST_REDIS_SERVER names its binary."""
+    binary = os.environ.get("SHIFTLEAD_TEST_REDIS_SERVER")
+    if not binary:
+        pytest.skip("SHIFTLEAD_TEST_REDIS_SERVER names no redis-server; the suite runs on fakeredis and Valkey")
+    folder = Path(tempfile.mkdtemp(prefix="sl-"))
+    with running_server(folder, binary=binary) as address:
+        yield address
+    shutil.rmtree(folder, ignore_errors=True)
+
+
+@pytest.fixture
+def debian_redis(redis_address: str, settings: Settings) -> Iterator[redis.Redis]:
+    """A client of that Redis, emptied."""
+    client = make_client(redis_address, settings)
+    client.flushall()
+    yield client
+    client.close()
+
+
+SERVERS = ["fakeredis", *(pytest.param(name, marks=pytest.mark.real) for name in ("valkey", "debian_redis"))]
+
+
+@pytest.fixture(params=SERVERS)
 def any_redis(request: pytest.FixtureRequest) -> Any:
     """The same test on every server we claim to support."""
     if request.param == "fakeredis":
         return fakeredis.FakeRedis(decode_responses=True, server=fakeredis.FakeServer(version=(7, 0)))
-    return request.getfixturevalue("valkey")
+    return request.getfixturevalue(request.param)
 
 
 @pytest.fixture
