@@ -67,13 +67,13 @@ class Desks:
         self._stores = {name: Store(client, Keys(name)) for name in self.teams}
 
     def read(self, team: str) -> list[Shown]:
-        """Active and intake with the oldest first, completed with the newest first. Two round trips a queue.
+        """Intake and active with the oldest first, completed with the newest first. Two round trips a queue.
 
         Raises:
             Rebuilding: the team has no queues now.
         """
         store, now, shown = self._stores[team], self.clock.now(), []
-        for queue in (Queue.ACTIVE, Queue.INTAKE, Queue.COMPLETED):
+        for queue in (Queue.INTAKE, Queue.ACTIVE, Queue.COMPLETED):
             key = store.keys.queue(queue)
             pipe = store.client.pipeline(transaction=False)
             pipe.zcard(key)
