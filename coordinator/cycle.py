@@ -30,6 +30,7 @@ __all__ = ["Cycle", "RingAll"]
 
 log = structlog.get_logger("shiftlead.coordinator")
 BATCH = 500
+WALK = 50  # waiting tickets a sweep looks at again
 RingAll = Callable[[Sequence[Ring]], object]
 
 
@@ -46,6 +47,7 @@ class Cycle:
         self._rung: dict[str, tuple[float, float]] = {}  # ticket -> (rung at, wait before ringing again)
         self._held_told: set[tuple[str, str, float]] = set()
         self._swept = 0.0
+        self._walked = 0  # rank in the waiting set the next sweep begins at
 
     def run(self, now: float, *, assign: bool = True) -> bool:
         """Do what there is to do at `now`; True when there may be more at once."""
@@ -223,7 +225,10 @@ class Cycle:
         if again:
             _, tickets = self.store.read(again)
             self._ring([t for t in tickets if t is not None and t.state is State.ASSIGNED])
-        waiting = self.client.zrangebyscore(self.keys.waiting, "-inf", now - 30.0, start=0, num=BATCH)
+        # A crash between taking a parent out of the wake set and moving it would leave it waiting: walk over them all,
+        # a few at a time.
+        waiting = self.client.zrange(self.keys.waiting, self._walked, self._walked + WALK - 1)
+        self._walked = self._walked + WALK if len(waiting) == WALK else 0
         if waiting:
             self.client.sadd(self.keys.wake, *waiting)
 

@@ -229,8 +229,9 @@ def processes_of(folder: Path) -> list[int]:
     for entry in Path("/proc").glob("[0-9]*"):
         with contextlib.suppress(OSError):
             said = (entry / "environ").read_bytes().split(b"\0")
-            if any(e == mark or e.startswith(mark + b"/") for e in said) and "State:\tZ" not in (
-                entry / "status"
-            ).read_text():
+            if (
+                any(e == mark or e.startswith(mark + b"/") for e in said)
+                and "State:\tZ" not in (entry / "status").read_text()
+            ):
                 found.append(int(entry.name))
     return [pid for pid in found if pid != os.getpid()]

@@ -65,4 +65,3 @@ def test_the_procfile_starts_all_six_at_once_completes_a_ticket_and_ends_on_sigt
     report = verify(ledger, "crew")
     ledger.close()
     assert report.ok and report.tickets == 1, report.problems
-
