@@ -8,6 +8,7 @@ A string is short for `Resolved(reply=...)`, a dict is one Report as JSON.
 
 from __future__ import annotations
 
+import json
 from typing import Any, Protocol
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
@@ -79,6 +80,10 @@ def as_report(value: Any) -> Report:
             f"An agent must return a Report, a dict or a text; this one returned {type(value).__name__}. "
             "See `shiftlead try`."
         )
+    try:
+        value = json.loads(json.dumps(value, allow_nan=False))  # what cannot be JSON cannot be kept either
+    except (TypeError, ValueError, RecursionError) as error:
+        raise BadInput(f"This is not a Report: {error}. A report holds texts, numbers, lists and dicts.") from None
     check_text(value)
     try:
         return REPORT.validate_python(value)

@@ -103,6 +103,8 @@ class Runner:
         with self._lock:
             if self._closed:
                 return "stopping"
+            if agent not in self._brains:
+                return "not ours"  # a ring in the wrong queue: the sweep rings where it belongs
             if ticket_id in self._coming:
                 return "doubled"  # the first ring waits for its turn: one thread is enough for that
             self._coming.add(ticket_id)
@@ -164,8 +166,9 @@ class Runner:
                 work = build_work(self.desk, held.ticket, self.team)
             except Exception as error:
                 log.exception("%s: its story could not be read", held.ticket.number)
-                self._hand_back(held, f"its story could not be read: {_last_line(error)}", counter="handed_back")
-                return "handed back"
+                # As a failed attempt: the first comes back at once, the next ones later and later.
+                sad = Failed(error=f"its story could not be read: {_last_line(error)}", retryable=True)
+                return self._report(held, sad, self.desk.clock.now() + self.settings.lease_s)
             threading.Thread(target=self._think, args=(held, work), name=held.ticket.number, daemon=True).start()
             in_time = held.over.wait(max(0.0, work.deadline - self.desk.clock.now()))
             if held.handed_back:
@@ -264,7 +267,7 @@ class Runner:
             return [
                 timers.crashed(
                     ticket, reason=reason, actor=f"agent:{held.agent}", now=self.desk.clock.now(), epoch=epoch,
-                    limit=self.settings.max_crashes,
+                    limit=self.desk.max_crashes,
                 )
             ]  # fmt: skip
 

@@ -101,7 +101,7 @@ def read_refund(text: str, context: Mapping[str, Any], *, now: float) -> Refund:
     if amount is None:
         amount, source = _number(context, "order_total", "total"), "order total"
     orders = re.findall(r"#?\b(W\d{5,}|(?:ORD|ORDER)[-_]?\d{3,})\b", text, re.I) + re.findall(
-        r"\border\s*(?:number|no\.?|id)?\s*[:#]?\s*(\d{4,})\b", text, re.I
+        r"\border\s{0,8}(?:number|no\.?|id)?\s{0,8}[:#]?\s{0,8}(\d{4,})\b", text, re.I
     )
     for key in ("order", "order_id", "orders"):
         value = context.get(key)
@@ -127,7 +127,7 @@ def refund_of(ticket: Ticket) -> Refund:
 
 SIGNS = {"USD": "$", "EUR": "€", "GBP": "£"}
 CODES = {sign: code for code, sign in SIGNS.items()}
-NUMBER = r"\d{1,3}(?:[.,' ]\d{3})+(?:[.,]\d{1,2})?|\d+(?:[.,]\d{1,2})?"
+NUMBER = r"\d{1,3}(?:[.,' ]\d{3}){1,5}(?:[.,]\d{1,2})?|\d+(?:[.,]\d{1,2})?"
 MONEY = re.compile(
     rf"(?P<sign>[$€£])\s?(?P<a>{NUMBER})(?!\d)|(?<![\w.,])(?P<b>{NUMBER})\s?(?P<code>USD|EUR|GBP|"
     rf"dollars?|euros?|pounds?|[$€£])(?!\w)",

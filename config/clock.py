@@ -16,6 +16,7 @@ __all__ = ["Clock", "ManualClock", "ServerClock"]
 
 REFRESH_S = 10.0
 JUMP_S = 5.0
+SLOW_S = 1.0  # a measurement that took longer tells nothing
 
 
 class Clock(Protocol):
@@ -28,12 +29,13 @@ class Clock(Protocol):
 class ServerClock:
     """Follows the server's TIME.
 
-    `on_jump(seconds)` is called once when the server's time moved by more than five seconds against the monotonic
-    clock: whoever compares deadlines re-bases them then (I9).
+    Each of `listeners` is called with the seconds by which the server's time moved against the monotonic clock, when
+    they are more than five: whoever compares deadlines re-bases them then (I9).
     """
 
     def __init__(self, server_time: Callable[[], float], on_jump: Callable[[float], None] | None = None) -> None:
-        self._server_time, self.on_jump = server_time, on_jump
+        self._server_time = server_time
+        self.listeners = [] if on_jump is None else [on_jump]
         self._lock = threading.Lock()
         self._offset = 0.0
         self._measured = float("-inf")
@@ -59,11 +61,16 @@ class ServerClock:
                 self._measured = before - REFRESH_S + 1.0
                 return
             after = time.monotonic()
+            if after - before > SLOW_S and not first:
+                # The process was stopped, or the server was: nobody knows when in that time the answer was made.
+                self._measured = before - REFRESH_S + 1.0
+                return
             offset = server - (before + after) / 2
             jump = 0.0 if first else offset - self._offset
             self._offset, self._measured = offset, after
-        if abs(jump) > JUMP_S and self.on_jump is not None:
-            self.on_jump(jump)
+        if abs(jump) > JUMP_S:
+            for listener in self.listeners:
+                listener(jump)
 
 
 class ManualClock:

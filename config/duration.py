@@ -6,6 +6,7 @@ import re
 
 __all__ = ["duration_s"]
 
+TEN_YEARS_S = 315_360_000.0
 UNITS = {"s": 1.0, "m": 60.0, "h": 3600.0, "d": 86400.0}
 WORDS = {"", "s", "sec", "second", "m", "min", "minute", "h", "hr", "hour", "d", "day"}
 
@@ -19,6 +20,6 @@ def duration_s(value: str | int | float) -> float:
     match = re.fullmatch(r"\s*(\d+(?:\.\d+)?)[\s_]*([a-zA-Z]*)\s*", str(value))
     unit = match[2].lower() if match else ""
     scale = UNITS.get(unit[:1] if unit.rstrip("s") in WORDS else "?") if unit else 1.0
-    if match is None or scale is None or float(match[1]) <= 0:
-        raise ValueError(f"{value!r} is not a time; write 30_minutes, 5m, 4h or 2d")
+    if match is None or scale is None or not 0 < float(match[1]) * scale <= TEN_YEARS_S:
+        raise ValueError(f"{value!r} is not a time of at most ten years; write 30_minutes, 5m, 4h or 2d")
     return float(match[1]) * scale

@@ -56,6 +56,7 @@ class Settings(BaseSettings):
     escalation_s: float = Field(1800.0, gt=0, description="seconds until the first escalation step by default")
     max_crashes: int = Field(3, ge=1, description="crashes while alone after which a ticket is failed")
     max_handoffs: int = Field(8, ge=1, description="handoffs one line of tickets may take")
+    max_turns: int = Field(30, ge=1, description="steps, handoffs and waits one life of a ticket may take")
     max_ticket_bytes: int = Field(262_144, ge=1024, description="largest ticket in bytes")
     acknowledge: str = Field("sql", pattern="^(sql|redis)$", description="where an accept must stand: sql or redis")
     record_timeout_s: float = Field(3.0, gt=0, description="seconds a door waits for the ledger before it says 503")

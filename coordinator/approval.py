@@ -1,8 +1,8 @@
 """Decide who may approve an action.
 
 First rule that matches wins:
-  1. the approver the asking agent named, if the team has one of that name
-  2. the approver of the first gate whose rule says yes - or cannot be evaluated: a doubtful gate is a closed gate
+  1. the approver of the first gate whose rule says yes - or cannot be evaluated: a doubtful gate is a closed gate
+  2. the approver the asking agent named, if that one can `approval`
   3. whoever can `approval`
 Never the agent that asks.
 """
@@ -10,7 +10,6 @@ Never the agent that asks.
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Any
 
 from shiftlead.config.team import Gate, Team
 from shiftlead.queues.ticket import Ticket
@@ -33,22 +32,26 @@ class Approver:
 def approver_for(ticket: Ticket, team: Team, *, now: float) -> Approver:
     """Who decides this approval ticket."""
     asker = ticket.asked_by
-    if ticket.named and ticket.named != asker:
-        return Approver(ticket.named, [], None, [f"{asker} asked {ticket.named}"])
     arguments = ticket.context.get("arguments")
-    action: dict[str, Any] = {"name": ticket.context.get("action")} | (arguments if isinstance(arguments, dict) else {})
+    # The action's own name comes last: an argument called `name` must not pass for it.
+    action = (arguments if isinstance(arguments, dict) else {}) | {"name": ticket.context.get("action")}
     facts = rule_facts(ticket, now=now, action=action)
     for number, gate in enumerate(team.gates, 1):
-        if gate.approver == asker:
-            continue
         verdict = gate.when.evaluate(facts)
+        if verdict.value is False:
+            continue
+        reason = f"gate {number} asks for {gate.approver}"
         if verdict.value is None:
             reason = (
                 f"gate {number} could not be evaluated ({verdict.problem}), so it is closed: {gate.approver} decides"
             )
-            return Approver(_who(gate, team), [], gate.expires_s, [reason])
-        if verdict.value:
-            return Approver(_who(gate, team), [], gate.expires_s, [f"gate {number} asks for {gate.approver}"])
+        who = _who(gate, team)
+        if who == asker:
+            return Approver(None, ["approval"], gate.expires_s, [f"{reason}, who asks itself: somebody else decides"])
+        return Approver(who, [], gate.expires_s, [reason])
+    wanted = ticket.named
+    if wanted and wanted != asker and "approval" in team.can(wanted):
+        return Approver(wanted, [], None, [f"no gate asks for anybody; {asker} asked {wanted}"])
     return Approver(None, ["approval"], None, ["no gate names an approver; anybody who can `approval` decides"])
 
 

@@ -69,6 +69,8 @@ def choose(ticket: Ticket, agents: Mapping[str, AgentFacts], now: float) -> Choi
     """The agent for `ticket`, or who stands in the way."""
     if ticket.named:
         named = agents.get(ticket.named)
+        if ticket.named in ticket.excluded:
+            return Choice(None, [f"it is named for {ticket.named}, who may not take it: a person must answer"])
         if named is None:
             return Choice(None, [f"it waits for {ticket.named}, who pulls no tickets: a person must answer"])
         obstacle = named.obstacle(now)

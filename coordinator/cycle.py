@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable, Sequence
+from typing import Any
 
 import structlog
 
@@ -15,7 +16,7 @@ from shiftlead.queues import moves, timers
 from shiftlead.queues.broker import Ring
 from shiftlead.queues.committing import Decide
 from shiftlead.queues.desk import Desk
-from shiftlead.queues.errors import NoSlot, Rebuilding, ShiftleadError
+from shiftlead.queues.errors import IllegalMove, NoSlot, NotFound, Rebuilding, ShiftleadError
 from shiftlead.queues.ledger import Ledger
 from shiftlead.queues.lifecycle import State
 from shiftlead.queues.presence import Presence
@@ -61,6 +62,21 @@ class Cycle:
             self._sweep(now)
         return more
 
+    def reconsider(self, now: float) -> None:
+        """Somebody may be able to do now what nobody could when it came: once, when coordination begins."""
+
+        def decide(ticket: Ticket, epoch: int) -> list[Change] | None:
+            if ticket.state is not State.READY or not self.team.agents_for(ticket.needs):
+                return None
+            reasons = ["the team can do it now"]
+            return [moves.triage(ticket, state=State.READY, reasons=reasons, actor="coordinator", now=now, epoch=epoch)]
+
+        for lane in ("urgent", "rest"):
+            ids = self.client.zrange(self.keys.ready(lane, "?"), 0, -1)
+            for start in range(0, len(ids), BATCH):
+                part = ids[start : start + BATCH]
+                self._log_refused("reconsider", self.desk.apply_many([(i, decide) for i in part]))
+
     def _resume_parents(self, now: float) -> bool:
         parents = self.client.srandmember(self.keys.wake, BATCH)
         if not parents:
@@ -95,7 +111,6 @@ class Cycle:
             return False
         agents = facts.agent_facts(self.desk, self.presence, now)
         present = {w.worker for workers in self.presence.live().values() for w in workers}
-        free = {a.name for a in agents.values() if not a.obstacle(now)}
         deciders = self.team.decision_makers()
         steps: dict[str, tuple[escalation.Step, Ticket]] = {}
         idle: list[timers.Timer] = []
@@ -110,14 +125,19 @@ class Cycle:
                     if not changes:
                         idle.append(timer)
                     return changes
+                steps.pop(ticket.id, None)  # decided again after a lost race: the other coordinator told it
                 if not ticket.is_open or ticket.ladder_at is None or ticket.ladder_at > now:
                     return None
                 ladder = self.team.ladder_for(rule_facts(ticket, now=now))
                 if ladder is None:
                     idle.append(timer)
                     return None
+                free = {a.name for a in agents.values() if not a.obstacle(now)}
                 step = escalation.next_step(ticket, ladder, free=free, now=now)
                 steps[ticket.id] = (step, ticket)
+                if step.to is not None:
+                    agents[step.to].load += 1  # the slot is spoken for
+                wider: dict[str, Any] = {"needs": step.needs} if step.needs else {}
                 return [
                     moves.escalate(
                         ticket,
@@ -128,6 +148,7 @@ class Cycle:
                         reason=step.reason,
                         now=now,
                         epoch=epoch,
+                        **wider,
                     )
                 ]
 
@@ -135,18 +156,17 @@ class Cycle:
 
         outcomes = self.desk.apply_many([(t.ticket, decide_for(t)) for t in due])
         for timer in idle:  # nothing to do for the ticket as it stands: a timer fires once
-            self.client.zrem(self.keys.timers, f"{timer.kind}:{timer.ticket}")
+            timers.disarm(self.store, timer)
         for timer, outcome in zip(due, outcomes, strict=True):
             if isinstance(outcome, Rebuilding):
                 raise outcome
             if isinstance(outcome, ShiftleadError):
-                self.client.zrem(self.keys.timers, f"{timer.kind}:{timer.ticket}")
-                log.warning(
-                    "a timer could not fire and was taken out",
-                    timer=timer.kind,
-                    ticket=timer.ticket,
-                    error=str(outcome),
-                )
+                gone = isinstance(outcome, NotFound | IllegalMove)
+                timers.disarm(self.store, timer, None if gone else now + 1.0)
+                log.warning("a timer could not fire", timer=timer.kind, ticket=timer.ticket, error=str(outcome))
+            elif timer.kind == "accept" and timer not in idle:
+                for target in deciders[:1]:
+                    self.notices.tell(target, outcome, "a handoff was not taken up in time", at=now)
             elif timer.kind == "ladder" and timer.ticket in steps:
                 step, ticket = steps[timer.ticket]
                 for target in step.told:
@@ -209,6 +229,13 @@ class Cycle:
 
     def _sweep(self, now: float) -> None:
         """Ring again for tickets assigned a second ago and not claimed; look at waiting parents once more."""
+        groups = sorted(self.client.smembers(self.keys.groups))
+        pipe = self.client.pipeline(transaction=False)
+        for group in groups:
+            pipe.exists(self.keys(f"ready:{group}"))
+        empty = [group for group, there in zip(groups, pipe.execute(), strict=True) if not there]
+        if empty:
+            self.store.forget_groups(empty)
         pipe = self.client.pipeline(transaction=False)
         names = [n for n, s in self.team.agents.items() if not s.human]
         for name in names:

@@ -55,7 +55,9 @@ def next_step(ticket: Ticket, ladder: Ladder, *, free: Collection[str], now: flo
     told = [step.target] if step.target else []
     if step.reassign:
         mine = step.reassign in (ticket.assigned_to, ticket.named)
-        if ticket.state in REASSIGNABLE and step.reassign in free and not mine:
+        # An approval is told, never given away: its gate says who decides. Nobody judges what is his own.
+        barred = ticket.type == "approval" or step.reassign in ticket.excluded
+        if ticket.state in REASSIGNABLE and step.reassign in free and not mine and not barred:
             to = step.reassign
             reason += f"; {to} takes it"
         elif not mine:

@@ -60,6 +60,8 @@ def candidates(desk: Desk, agents: dict[str, AgentFacts], now: float) -> list[Ti
 def able(lane_and_group: str, agents: dict[str, AgentFacts]) -> list[AgentFacts]:
     """Who could take a ticket of this ready set, free or not."""
     group = lane_and_group.partition(":")[2]
+    if group == "?":
+        return []
     if group.startswith("@"):
         return [agents[group[1:]]] if group[1:] in agents else []
     needs = frozenset(group.split("+")) - {""}

@@ -38,6 +38,7 @@ def answer_of(child: Ticket) -> dict[str, Any]:
         "type": child.type,
         "state": str(child.state),
         "agent": child.assigned_to or result.get("agent") or child.named or "",
+        "asked_of": child.asked_of,
         "question": child.body,
         "reply": result.get("reply", ""),
         "summary": result.get("summary", ""),

@@ -15,7 +15,7 @@ __all__ = ["impact", "nobodys_work"]
 THING = r"(?:card|phone|mobile|wallet|purse|handbag|bag)"
 MONEY = r"(?:payments?|charges?|transactions?|withdrawals?|transfers?|purchases?|debits?|cash|money|amount)"
 SYSTEM = r"(?:production|prod|site|website|shop|service|system|checkout|platform|everything|database|servers?|api)"
-GAP = r"(?:\W+[\w']+){0,4}?\W+"
+GAP = r"(?:\W{1,20}\w{1,60}){0,5}?\W{1,20}"  # a few words; what is a word and what is between is never both
 # (what it is called in the reasons, pattern, may a "no" or "not" before it deny it)
 URGENT = [
     ("outage", rf"\boutages?\b|\b{SYSTEM} (?:is|are|went|has been|seems) (?:completely |totally |all )?(?:down|offline|unreachable)\b"

@@ -14,6 +14,7 @@ import redis
 import structlog
 from sqlalchemy.exc import SQLAlchemyError
 
+from shiftlead.config.clock import REFRESH_S
 from shiftlead.config.settings import Settings
 from shiftlead.queues import moves, timers
 from shiftlead.queues.broker import make_app, ring
@@ -71,7 +72,7 @@ class Coordinator:
         self._lost = threading.Event()  # the stream and SQL disagree: rebuild
         self._closed = True
         self._woke = 0.0
-        connections.clock.on_jump = self._clock_jumped
+        connections.clock.listeners.append(self._clock_jumped)
 
     def run(self, stop: threading.Event) -> None:
         """Coordinate until `stop` is set. Faults of Redis and SQL are waited out; nothing is acknowledged meanwhile."""
@@ -98,12 +99,14 @@ class Coordinator:
 
     def _lead(self, stop: threading.Event) -> None:
         epoch = self._open_epoch()
-        self._lost.clear()
+        self._lost = threading.Event()  # a fresh one: a writer of an earlier leadership may still be ending
         ended = threading.Event()
         self.writer = LedgerWriter(self.ledger, self.client, self.keys, epoch, self.clock, self.settings)
-        thread = threading.Thread(target=self._record, args=(self.writer, ended), name="ledger-writer", daemon=True)
+        args = (self.writer, ended, self._lost)
+        thread = threading.Thread(target=self._record, args=args, name="ledger-writer", daemon=True)
         thread.start()
         try:
+            self.work.reconsider(self.clock.now())
             more = True
             while not stop.is_set() and self.leadership.held and thread.is_alive():
                 if not more:
@@ -122,6 +125,17 @@ class Coordinator:
         """The epoch to work in. A lost, emptied or rolled-back Redis is rebuilt first (I8)."""
         head = self.ledger.head(self.team.team)
         have = self.client.hget(self.keys.meta, "epoch")
+        if head is None and have is not None:
+            raise LedgerHalted(
+                f"Redis holds tickets of team {self.team.team!r} (epoch {have}), the SQL database "
+                f"{self.settings.database_address!r} knows nothing of them. Is it the right one? Nothing was touched. "
+                "To begin anew on purpose, empty Redis, too."
+            )
+        if head is not None and have is not None and int(have) > head.epoch:
+            raise LedgerHalted(
+                f"Redis is in epoch {have} of team {self.team.team!r}, SQL only in epoch {head.epoch}: an older SQL "
+                "database was put in place. Restore the right one; nothing was touched."
+            )
         if head is not None and have is not None and int(have) == head.epoch and not self._lost.is_set():
             return head.epoch
         why = "first start" if head is None else "Redis does not hold the ledger's epoch"
@@ -138,12 +152,15 @@ class Coordinator:
             return None
         return [moves.recover(ticket, now=self.clock.now(), epoch=epoch)]
 
-    def _record(self, writer: LedgerWriter, ended: threading.Event) -> None:
+    def _record(self, writer: LedgerWriter, ended: threading.Event, lost: threading.Event) -> None:
         try:
             writer.run(ended)
+        except LedgerHalted as error:
+            log.error("the ledger is halted", team=self.team.team, error=str(error))
+            self.leadership.resign()
         except StreamLost as error:
             log.error("the stream does not continue the ledger", team=self.team.team, error=str(error))
-            self._lost.set()
+            lost.set()
         except SteppedDown as error:
             log.warning("another coordinator writes the ledger; standing by", team=self.team.team, error=str(error))
             self.leadership.resign()
@@ -181,11 +198,16 @@ class Coordinator:
         return lines > 2 * limit_lines or seconds > 2 * limit_s
 
     def _clock_jumped(self, seconds: float) -> None:
-        """The server's clock was set: leases and claim deadlines move with it, once, and reaping pauses (I9)."""
-        log.error("the clock jumped; leases are re-based", seconds=round(seconds, 1))
-        self.work.reaping_from = self.clock.now() + self.settings.lease_s
+        """The server's clock was set: leases and claim deadlines begin anew, and reaping pauses (I9)."""
+        now = self.clock.now()
+        # Workers notice within a refresh of their own clocks; until then they renew in the old time.
+        self.work.reaping_from = now + max(self.settings.lease_s, REFRESH_S + self.settings.heartbeat_s)
+        # Every deadline begins anew, which may be done twice: every coordinator of the team notices the jump.
+        anew = {"lease": now + self.settings.lease_s, "claim": now + self.settings.claim_deadline_s}
+        log.error("the clock jumped; leases are re-based", team=self.team.team, seconds=round(seconds, 1))
         pipe = self.client.pipeline(transaction=False)
-        for member, at in self.client.zrange(self.keys.timers, 0, -1, withscores=True):
-            if member.startswith(("lease:", "claim:")):
-                pipe.zadd(self.keys.timers, {member: at + seconds}, xx=True)
+        for member in self.client.zrange(self.keys.timers, 0, -1):
+            kind = member.partition(":")[0]
+            if kind in anew:
+                pipe.zadd(self.keys.timers, {member: anew[kind]}, xx=True)
         pipe.execute()

@@ -34,7 +34,7 @@ class Notices:
         log.warning("escalation", **{k: notice[k] for k in ("to", "ticket", "text")})
         try:
             fd = os.open(self.path, os.O_WRONLY | os.O_CREAT | os.O_APPEND, 0o600)
-            with os.fdopen(fd, "w") as sink:
+            with os.fdopen(fd, "w", encoding="utf-8") as sink:
                 sink.write(json.dumps(notice, ensure_ascii=False) + "\n")
         except OSError as error:
             log.error("the notice file cannot be written", path=str(self.path), error=str(error))

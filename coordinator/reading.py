@@ -34,25 +34,26 @@ FEATURE_WEIGHT = {
 WORD = re.compile(r"[^\W_]+(?:['’][^\W_]+)?")
 TRACE = re.compile(
     r"^\s*(?:at [\w.$<>]+\(|File \".*\", line \d|Traceback \(most|Caused by:|\.\.\. \d+ more|goroutine \d)"
-    r"|\b[A-Z]\w*(?:Exception|Error)\b|\b\w+(?:\.\w+){2,}(?:Exception|Error)|segmentation fault|core dumped",
+    r"|\b[A-Z]\w*(?:Exception|Error)\b|\b\w{1,80}(?:\.\w{1,80}){2,12}(?:Exception|Error)|segmentation fault|core dumped",
 )
 LOG = re.compile(
     r"^\s*(?:\d{4}[-/]\d\d[-/]\d\d[T ]\d\d:\d\d|\d\d:\d\d:\d\d|\[?(?:INFO|WARN(?:ING)?|ERROR|DEBUG|FATAL|TRACE)\]?[\s:]"
     r"|[$>]\s|[+-]{3} [ab]/|@@ |[{}();]+\s*$|<\?xml|</?\w+>)"
 )
 FENCE = re.compile(r"```.*?(?:```|\Z)|\{(code|noformat)[^}]*\}.*?(?:\{\1\}|\Z)", re.DOTALL)
-URL = re.compile(r"\b(?:https?|ftp|mailto)://?\S+|\S+@\S+\.\w+")
+# Every pattern here meets text of strangers: none may take more than a fixed number of steps for a character of it.
+URL = re.compile(r"\b(?:https?|ftp|mailto)://?\S+|(?<![^\s@])[^\s@]{1,64}@[^\s@]{1,255}\.\w+")
 CODE = re.compile(
-    r"\b[a-z]+[a-z0-9]*_[a-z0-9_]+\b|\b[A-Z][A-Z0-9]+(?:_[A-Z0-9]+)+\b|\b[A-Z][a-z0-9]+(?:[A-Z][a-z0-9]*)+\b"
+    r"\b[a-z][a-z0-9]*_[a-z0-9_]+\b|\b[A-Z][A-Z0-9]+(?:_[A-Z0-9]+)+\b|\b[A-Z][a-z0-9]+(?:[A-Z][a-z0-9]*)+\b"
     r"|\b[a-z]{2,}[A-Z]\w*\b|\b\w+\(\)|(?<!\w)--[a-z][\w-]+|\b[a-z]\w*(?:\.[a-z]\w*){2,}\b|(?<!\w)#[a-z]+[A-Z]\w*"
 )
 BRANDS = re.compile(
     r"(?i)paypal|mastercard|youtube|iphone|applepay|googlepay|revolut|whatsapp|ebay|tiktok|linkedin|moneygram"
 )
 PATH = re.compile(
-    r"(?<![\w/])/(?:[\w.-]+/)+[\w.-]+|\b[\w-]+\.(?:java|py|xml|js|ts|go|rs|c|cc|cpp|h|ya?ml|json|sh|log|conf|jar|so|class|md|html|css|sql|properties)\b"
+    r"(?<![\w/])/(?:[\w.-]+/)+[\w.-]+|(?<![\w-])-*\w[\w-]*\.(?:java|py|xml|js|ts|go|rs|c|cc|cpp|h|ya?ml|json|sh|log|conf|jar|so|class|md|html|css|sql|properties)\b"
 )
-VERSION = re.compile(r"(?<![\w.$€£])v?\d+\.\d+\.\d+(?![\w.]*\.\d)")
+VERSION = re.compile(r"(?<![\w.$€£])v?\d{1,9}\.\d{1,9}\.\d{1,9}(?![\w.]*\.\d)")
 PULL = re.compile(r"/pull/\d+|/merge_requests/\d+|\bPR ?#?\d+|\b(?:pull|merge) request\b", re.IGNORECASE)
 DIFF = re.compile(r"^(?:diff --git |@@ -\d)", re.MULTILINE)
 STOP = words(

@@ -125,7 +125,7 @@ def _type(ticket: Ticket, team: Team, reasons: list[str]) -> str:
 def _named(ticket: Ticket, team: Team, reasons: list[str]) -> str | None:
     if not ticket.named:
         return None
-    if ticket.named in team.agents:
+    if ticket.named in team.agents or ticket.named in team.people:
         reasons.append(f"asked for: {ticket.named}")
         return ticket.named
     hint = near(ticket.named, team.agents)

@@ -95,7 +95,8 @@ def _ready(desk: Desk, t: Ticket, now: float) -> tuple[list[str], list[str], lis
     presence = Presence(desk.store.client, desk.keys, desk.clock, desk.settings)
     agents = facts.agent_facts(desk, presence, now)
     choice = assignment.choose(t, agents, now)
-    place = desk.store.client.zrank(desk.keys.ready(t.lane, t.group), t.id)
+    stands_in = next((p for p, _ in desk.store.places(t) if p.startswith("ready:")), "")
+    place = desk.store.client.zrank(desk.keys(stands_in), t.id)
     line = f"place {place + 1} of those who need {t.group or 'anybody'} ({t.lane} lane)" if place is not None else ""
     came = [f"it came back: {t.reason}"] if t.reason and sum(t.attempts.model_dump().values()) else []
     if choice.agent is not None:

@@ -12,11 +12,14 @@ from uuid_utils import uuid7
 
 from . import moves
 from .committing import CONFLICTS, Committer
-from .errors import KeyReused, NotRecorded, Rebuilding, Refused, ShiftleadError, Unavailable
+from .errors import BadInput, KeyReused, NotRecorded, Rebuilding, Refused, ShiftleadError, Unavailable
+from .reports import RESERVED
 from .store import Idempotency, Refusal
 from .ticket import Draft, Ticket
 
 __all__ = ["Accepted", "Accepting"]
+
+AHEAD = 1_000  # how far a sender's own number may be ahead of the counter
 
 
 @dataclass(frozen=True, slots=True)
@@ -45,10 +48,10 @@ class Accepting(Committer):
     def accept_many(self, drafts: Sequence[tuple[Draft, str | None]], *, actor: str) -> list[Accepted | ShiftleadError]:
         """Take many in with two round trips; each is answered for itself."""
         answers: list[Accepted | ShiftleadError | None] = [None] * len(drafts)
-        keys = [_idempotency(draft, key) for draft, key in drafts]
+        keys = [_idempotency(draft, key, actor) for draft, key in drafts]
         open_ = []
         for i, key in enumerate(keys):
-            stored = self._stored(key) or self._taken(drafts[i][0])
+            stored = self._stored(key) or self._refused_draft(drafts[i][0])
             if stored is None:
                 open_.append(i)
             else:
@@ -64,13 +67,15 @@ class Accepting(Committer):
     ) -> tuple[str, int] | None:  # fmt: skip
         """Commit the drafts at the indices `open_`; returns the last stream id and its epoch."""
         last, todo = None, list(open_)
-        for _ in range(CONFLICTS):
+        for attempt in range(CONFLICTS):
             if not todo:
                 break
             epoch, now = self.store.epoch(intake=True), self.clock.now()
             year = datetime.fromtimestamp(now, UTC).year
             own = [i for i in todo if drafts[i][0].number is None]
-            first = self.store.numbers(epoch, year, len(own)) if own else 0
+            # Numbers that senders brought along are jumped over, in longer and longer leaps.
+            leap = 0 if attempt == 0 else 2**attempt
+            first = self.store.numbers(epoch, year, len(own) + leap) + leap if own else 0
             given = {i: f"T-{year}-{first + n:03d}" for n, i in enumerate(own)}
             changes = []
             for i in todo:
@@ -127,9 +132,24 @@ class Accepting(Committer):
             return error
         return Accepted(ticket, False)
 
-    def _taken(self, draft: Draft) -> Refused | None:
-        """A number the sender brought along that only SQL still knows."""
-        if draft.number is None or self.ledger is None or self.ledger.ticket(self.team.team, draft.number) is None:
+    def _refused_draft(self, draft: Draft) -> ShiftleadError | None:
+        if draft.type in RESERVED:
+            return BadInput(f"{draft.type!r} tickets are made by Shiftlead itself. Use another type.", field="type")
+        return self._taken(draft)
+
+    def _taken(self, draft: Draft) -> ShiftleadError | None:
+        """Why the number a sender brought along cannot be used: SQL still knows it, or it is far ahead of ours."""
+        if draft.number is None:
+            return None
+        year, ours = int(draft.number[2:6]), datetime.fromtimestamp(self.clock.now(), UTC).year
+        last = int(self.store.client.get(self.keys.counter(year)) or 0)
+        if year > ours or (year == ours and int(draft.number[7:]) > last + AHEAD):
+            return BadInput(
+                f"{draft.number} is a number of a year in which Shiftlead counts itself, and far ahead of its last "
+                f"({last}). Leave ticket_id out, and keep your own number in `links` or `context`.",
+                field="ticket_id",
+            )
+        if self.ledger is None or self.ledger.ticket(self.team.team, draft.number) is None:
             return None
         return Refused(f"{draft.number} exists already. Leave ticket_id out, or use another.")
 
@@ -145,8 +165,8 @@ class Accepting(Committer):
                     answers[i] = NotRecorded(answer.ticket.number, self.settings.record_timeout_s)
 
 
-def _idempotency(draft: Draft, key: str | None) -> Idempotency | None:
+def _idempotency(draft: Draft, key: str | None, actor: str) -> Idempotency | None:
     if not key:
         return None
     body = hashlib.sha256(draft.model_dump_json().encode()).hexdigest()
-    return Idempotency(key, hashlib.sha256(key.encode()).hexdigest(), body)
+    return Idempotency(key, hashlib.sha256(f"{actor}\0{key}".encode()).hexdigest(), body)

@@ -62,8 +62,11 @@ class Committer:
     ) -> None:  # fmt: skip
         self.team, self.clock, self.settings = team, clock, settings
         self.keys = Keys(team.team)
-        self.store = Store(client, self.keys)
+        self.store = Store(client, self.keys, served=self._served)
         self.ledger, self.recorded = ledger, recorded
+
+    def _served(self, needs: Sequence[str]) -> bool:
+        return any(set(needs) <= set(spec.can) for spec in self.team.agents.values())
 
     @property
     def max_crashes(self) -> int:
@@ -177,6 +180,10 @@ class Committer:
         ticket = change.after
         if refusal.why == "epoch":
             return Rebuilding(self.team.team)
+        if refusal.why == "gone":
+            return Refused(
+                f"{ticket.number} is archived: it left Redis after it was completed. Reopen it to add to it."
+            )
         if refusal.why == "slots":
             return NoSlot(ticket.number, ticket.assigned_to or "", change.capacity or 0)
         if refusal.why == "token":

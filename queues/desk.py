@@ -13,10 +13,12 @@ from typing import Any
 
 from uuid_utils import uuid7
 
+from shiftlead.config.duration import TEN_YEARS_S
+
 from . import moves, timers
 from .accepting import Accepted, Accepting
 from .committing import CONFLICTS
-from .errors import NotFound, NotYours, Refused, StaleToken, Unavailable
+from .errors import BadInput, NotFound, NotYours, Refused, StaleToken, Unavailable
 from .lifecycle import State
 from .report import Report, Resolved
 from .reports import Asked, changes_for
@@ -59,7 +61,8 @@ class Desk(Accepting):
         """Claim the ticket that has been assigned to `agent` longest; None when nothing is."""
         for ticket_id in self.store.client.zrange(self.keys.assigned(agent), 0, 9):
             try:
-                return self.claim(ticket_id, agent, worker)
+                _, [ticket] = self.store.read([ticket_id])
+                return self.claim(ticket_id, agent, worker, alone=ticket is not None and ticket.suspect)
             except (Refused, NotFound):
                 continue  # another worker of the agent was faster, or it was cancelled
         return None
@@ -173,9 +176,13 @@ class Desk(Accepting):
                     f"{ticket.number} is {ticket.state} and waits for no approval. See: shiftlead show {ticket.number}"
                 )
             ticket = pending[0]
+        if actor.partition(":")[2] == ticket.asked_by:
+            raise Refused(f"{ticket.number} was asked for by {ticket.asked_by}, who may not answer it.")
         report = Resolved(decision="approve" if decision == "approve" else "deny", reply=reason, reason=reason)
 
         def decide(t: Ticket, epoch: int) -> list[Change]:
+            if t.is_open and t.expires_at is not None and t.expires_at <= self.clock.now():
+                raise Refused(f"{t.number} has expired: it can no longer be approved or denied. Ask again.")
             return [moves.answer(t, report, actor=actor, now=self.clock.now(), epoch=epoch)]
 
         return self._apply(ticket.id, decide)
@@ -228,7 +235,12 @@ class Desk(Accepting):
             first = now + self.settings.escalation_s
             return [moves.reopen(t, reason=reason, actor=actor, now=now, epoch=epoch, due=due, ladder_at=first)]
 
-        return self._apply(self.find(ticket_id).id, decide)
+        ticket = self.find(ticket_id)
+        if self.ledger is not None and not self.store.client.exists(self.keys.ticket(ticket.id)):
+            archived = self.ledger.ticket(self.team.team, ticket.id)
+            if archived is not None:
+                self.store.bring_back(self.store.epoch(), *archived)
+        return self._apply(ticket.id, decide)
 
     def set_agent(self, agent: str, *, actor: str, reason: str = "", **values: Any) -> AgentState:
         """Pause, resume or hold an agent: paused, busy_until (unix seconds or None). A ledger line of its own.
@@ -241,6 +253,11 @@ class Desk(Accepting):
             raise NotFound(f"Team {self.team.team!r} has no agent {agent!r}. It has: {known}.")
         for _ in range(CONFLICTS):
             epoch, now = self.store.epoch(), self.clock.now()
+            until = values.get("busy_until")
+            if until is not None and not now - TEN_YEARS_S < until < now + TEN_YEARS_S:
+                raise BadInput(
+                    f"{agent} cannot be busy until {until}: say a moment within ten years.", field="busy_until"
+                )
             before = self.store.agent_states([agent])[agent]
             after = before.model_copy(
                 update=values | {"version": before.version + 1, "reason": reason, "by": actor, "since": now}

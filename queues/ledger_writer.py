@@ -193,6 +193,14 @@ class LedgerWriter:
         # Another epoch, or the same one further on: somebody else has written since, and trimmed what we knew.
         if head is None or head.epoch != self.epoch or head.cursor != self._cursor:
             return SteppedDown(self.team, self.epoch)
+        oldest = self._client.xrange(self._keys.ledger, count=1)
+        behind = oldest and head.cursor and stream_position(oldest[0][0]) > stream_position(head.cursor)
+        if behind and oldest[0][1].get("e") == str(self.epoch):
+            # What was recorded is trimmed from the stream: only a database that lost it can ask for it again.
+            return LedgerHalted(
+                f"The stream of team {self.team!r} begins after what SQL has ({head.cursor}): an older SQL "
+                "database was put in place. Restore the right one; nothing was touched."
+            )
         return StreamLost(f"Redis lost lines of team {self.team!r}: {why}. The queues must be rebuilt from SQL.")
 
     # -- writing SQL -------------------------------------------------------------------------------------------------

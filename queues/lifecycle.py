@@ -94,7 +94,8 @@ MOVES: dict[Move, MoveRow] = dict(
     [
         #  move       asked for by                    leaves                          enters
         _r(M.ACCEPT, "door agent coordinator person", [], [S.NEW], acknowledged=True),
-        _r(M.TRIAGE, "coordinator", [S.NEW], [S.READY, S.SCHEDULED, S.CANCELLED]),
+        # from ready: the team file has changed, and somebody can do now what nobody could
+        _r(M.TRIAGE, "coordinator", [S.NEW, S.READY], [S.READY, S.SCHEDULED, S.CANCELLED]),
         _r(M.WAKE, "timer", [S.SCHEDULED], [S.READY]),
         _r(M.ASSIGN, "coordinator", [S.READY], [S.ASSIGNED]),
         _r(M.CLAIM, "agent person", [S.ASSIGNED], [S.WORKING]),
@@ -103,7 +104,7 @@ MOVES: dict[Move, MoveRow] = dict(
         _r(M.SUBMIT, "agent person", [S.WORKING], [S.READY]),
         _r(M.RESOLVE, "agent person", [S.WORKING], [S.RESOLVED], acknowledged=True),
         # a person decides an approval wherever it stands, also while an agent is about to look at it
-        _r(M.ANSWER, "person", OPEN - {S.WAITING}, [S.RESOLVED], acknowledged=True),
+        _r(M.ANSWER, "person", OPEN, [S.RESOLVED], acknowledged=True),
         _r(M.SEND_BACK, "agent person", [S.WORKING], [S.READY]),
         _r(M.HAND_OFF, "agent person", [S.WORKING], [S.WAITING], acknowledged=True),
         _r(M.ASK, "agent person", [S.WORKING], [S.WAITING], acknowledged=True),

@@ -265,9 +265,10 @@ def cancel(ticket: Ticket, *, reason: str, actor: str, now: float, epoch: int) -
 def reopen(
     ticket: Ticket, *, reason: str, actor: str, now: float, epoch: int, due: float, ladder_at: float | None
 ) -> Change:
-    values = {
+    values: dict[str, Any] = {
         "life": ticket.life + 1, "closed_at": None, "ready_at": now, "due": due, "ladder": 0, "ladder_at": ladder_at,
-        "attempts": Attempts(), "result": None, "reason": reason, "expires_at": None, "suspect": False,
+        "attempts": Attempts(), "turns": 0, "result": None, "reason": reason, "expires_at": None, "suspect": False,
+        "awaits": [], "answers": [], "waits_for": "", "waits_until": None, "named": None,
     }  # fmt: skip
     return _change(ticket, Move.REOPEN, actor, now, epoch, State.READY, values=values, reason=reason)
 
@@ -285,7 +286,7 @@ def _by_agent(
     detail: dict[str, Any],
 ) -> Change:  # fmt: skip
     """A report of the holding agent; repeated, it gets the stored answer."""
-    values = values | {"last_op": report_op(ticket)}
+    values = values | {"last_op": report_op(ticket), "turns": ticket.turns + 1}
     actor = f"agent:{ticket.assigned_to}"
     reason = str(detail.get("reason") or detail.get("error") or detail.get("why") or "")
     return _change(ticket, move, actor, now, epoch, state, values=values, detail=detail, held=held, reason=reason)

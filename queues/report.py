@@ -14,6 +14,9 @@ __all__ = [
 Text = Annotated[str, Field(max_length=60_000)]
 Short = Annotated[str, Field(max_length=500)]
 Name = Annotated[str, Field(min_length=1, max_length=100)]
+# As in a team file. A free text here would be the name of a queue of its own.
+Capability = Annotated[str, Field(pattern=r"^[a-z][a-z0-9_.-]{0,99}$")]
+AgentName = Annotated[str, Field(pattern=r"^[a-z][a-z0-9_]{0,63}$")]
 
 
 class _Strict(BaseModel):
@@ -60,7 +63,9 @@ class StepDone(_Strict):
     name: Name
     result: dict[str, Any] = Field(default_factory=dict)
     confidence: float | None = Field(default=None, ge=0, le=1)
-    needs: list[Name] = Field(default_factory=list, max_length=20, description="next capabilities; empty = the team's")
+    needs: list[Capability] = Field(
+        default_factory=list, max_length=20, description="next capabilities; empty = the team's"
+    )
 
 
 class Reviewed(_Strict):
@@ -76,8 +81,8 @@ class HandOff(_Strict):
     """Somebody else does a part; the result comes back here. Names `needs` (capabilities) or `to` (an agent)."""
 
     kind: Literal["hand_off"] = "hand_off"
-    needs: list[Name] = Field(default_factory=list, max_length=20)
-    to: str | None = None
+    needs: list[Capability] = Field(default_factory=list, max_length=20)
+    to: AgentName | None = None
     title: Short = ""
     question: Text = ""
     type: Name = "handoff"
@@ -91,7 +96,7 @@ class AskHuman(_Strict):
     action: Name
     arguments: dict[str, Any] = Field(default_factory=dict)
     why: Text = ""
-    to: str | None = Field(default=None, description="approver; empty = the gate's, else who can `approval`")
+    to: AgentName | None = Field(default=None, description="approver; empty = the gate's, else who can `approval`")
 
 
 class AskRequester(_Strict):

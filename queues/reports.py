@@ -25,7 +25,7 @@ from shiftlead.config.settings import Settings
 from shiftlead.config.team import Team
 
 from . import moves
-from .errors import BadInput
+from .errors import BadInput, TooLarge
 from .report import (
     AskHuman,
     AskRequester,
@@ -42,9 +42,10 @@ from .report import (
 from .store import Change
 from .ticket import Draft, Ticket
 
-__all__ = ["Asked", "action_hash", "changes_for"]
+__all__ = ["Asked", "RESERVED", "action_hash", "changes_for"]
 
 MAX_ROUNDS = 3
+RESERVED = frozenset({"approval", "escalation"})  # types only Shiftlead gives
 BACK_OFF_S = 300.0
 
 
@@ -68,6 +69,9 @@ def changes_for(ticket: Ticket, report: Report, asked: Asked) -> list[Change]:
         BadInput: it names an agent the team does not have, or capabilities and an agent at once.
     """
     at: dict[str, Any] = {"held": asked.held, "now": asked.now, "epoch": asked.epoch}
+    _bounded(ticket, report, asked.settings)
+    if not isinstance(report, Resolved | Reviewed | Failed) and ticket.turns >= asked.settings.max_turns:
+        return _to_a_decider(ticket, f"{ticket.turns} turns are the limit (max_turns)", asked, at)
     match report:
         case Resolved():
             return _resolved(ticket, report, asked, at)
@@ -82,9 +86,10 @@ def changes_for(ticket: Ticket, report: Report, asked: Asked) -> list[Change]:
         case AskRequester():
             return [moves.ask(ticket, report, None, **at)]
         case Blocked():
-            return [moves.block(ticket, report, **at)]
+            until = None if report.until is None else _soon(report.until, asked.now)
+            return [moves.block(ticket, report.model_copy(update={"until": until}), **at)]
         case Later():
-            return [moves.defer(ticket, report, until=report.at, **at)]
+            return [moves.defer(ticket, report, until=_soon(report.at, asked.now), **at)]
         case Failed():
             return _failed(ticket, report, asked, at)
 
@@ -100,8 +105,13 @@ def _resolved(ticket: Ticket, report: Resolved, asked: Asked, at: dict[str, Any]
         raise BadInput(
             f"{ticket.number} is an approval: the answer must say decision approve or deny.", field="decision"
         )
-    answered = {a.get("agent") for a in ticket.answers}
-    missing = [a for a in ticket.requires_handoff if a not in answered and a != ticket.assigned_to]
+    if ticket.type == "approval" and ticket.assigned_to in (ticket.asked_by, *ticket.excluded):
+        raise BadInput(
+            f"{ticket.number} was asked for by {ticket.assigned_to}, who may not answer it.", field="decision"
+        )
+    answered = {a.get(who) for a in ticket.answers for who in ("agent", "asked_of")}
+    known = {*asked.team.agents, *asked.team.people}  # a name nobody has cannot answer, so it is not waited for
+    missing = [a for a in ticket.requires_handoff if a in known and a not in answered and a != ticket.assigned_to]
     question = report.reason or report.summary or report.reply
     if missing:
         wanted = [HandOff(to=a, title=ticket.title, question=question) for a in missing]
@@ -121,7 +131,9 @@ def _resolved(ticket: Ticket, report: Resolved, asked: Asked, at: dict[str, Any]
 
 
 def _reviewed(ticket: Ticket, report: Reviewed, at: dict[str, Any]) -> list[Change]:
-    draft = Resolved.model_validate(ticket.result or {})
+    if ticket.step != "review" or (ticket.result or {}).get("kind") != "resolved":
+        raise BadInput(f"{ticket.number} is not in review: there is no result to judge.", field="kind")
+    draft = Resolved.model_validate(ticket.result)
     if report.passed:
         return [moves.resolve(ticket, draft, **at)]
     author = ticket.excluded[-1] if ticket.excluded else ""
@@ -145,14 +157,18 @@ def _hand_off(ticket: Ticket, report: HandOff, asked: Asked, at: dict[str, Any])
     if report.to and report.to not in asked.team.agents and report.to not in asked.team.people:
         known = ", ".join([*asked.team.agents, *asked.team.people])
         raise BadInput(f"{ticket.number} cannot be handed to {report.to!r}: the team has {known}.", field="to")
-    if ticket.hops >= (asked.team.limits.max_handoffs or asked.settings.max_handoffs):
-        return _too_many_hops(ticket, asked, at)
+    if report.type in RESERVED:
+        raise BadInput(f"{report.type!r} tickets are made by Shiftlead itself; use AskHuman.", field="type")
+    if report.to == ticket.assigned_to:
+        raise BadInput(f"{ticket.number} cannot be handed to {report.to}, who holds it.", field="to")
     return _handed_on(ticket, [report], report, asked, at)
 
 
 def _handed_on(
     ticket: Ticket, wanted: list[HandOff], report: HandOff | Resolved, asked: Asked, at: dict[str, Any]
 ) -> list[Change]:  # fmt: skip
+    if ticket.hops >= (asked.team.limits.max_handoffs or asked.settings.max_handoffs):
+        return _to_a_decider(ticket, f"{ticket.hops} handoffs are the limit (max_handoffs)", asked, at)
     ancestors = asked.ancestors()
     numbers = [*(a.number for a in reversed(ancestors)), ticket.number]
     children = []
@@ -164,7 +180,14 @@ def _handed_on(
         )  # fmt: skip
         packet = _packet(ticket, part, ancestors, numbers=numbers)
         children.append(
-            _child(ticket, draft, asked, packet=packet, accept_by=asked.now + asked.settings.accept_deadline_s)
+            _child(
+                ticket,
+                draft,
+                asked,
+                packet=packet,
+                asked_of=part.to,
+                accept_by=asked.now + asked.settings.accept_deadline_s,
+            )
         )
     return [moves.hand_off(ticket, [c.after for c in children], report, **at), *children]
 
@@ -199,8 +222,29 @@ def _failed(ticket: Ticket, report: Failed, asked: Asked, at: dict[str, Any]) ->
     return [moves.defer(ticket, report, until=asked.now + min(2.0**tried, BACK_OFF_S), **at)]
 
 
-def _too_many_hops(ticket: Ticket, asked: Asked, at: dict[str, Any]) -> list[Change]:
-    reason = f"{ticket.hops} handoffs are the limit (max_handoffs); a decision-maker ends it"
+def _bounded(ticket: Ticket, report: Report, settings: Settings) -> None:
+    """A report that would make the ticket too large to carry is refused (I10).
+
+    Raises:
+        TooLarge: the report alone, or the ticket with all its steps and answers.
+    """
+    size = len(report.model_dump_json())
+    whole = size + (len(ticket.model_dump_json()) if size > 4096 else 0)
+    if size > settings.max_ticket_bytes or whole > 8 * settings.max_ticket_bytes:
+        raise TooLarge(
+            f"{ticket.number}: a report of {size:,} bytes is too large (a report may have "
+            f"{settings.max_ticket_bytes:,}, a ticket with all its steps eight times that). Put material behind a link."
+        )
+
+
+def _soon(at: float, now: float) -> float:
+    """A moment a ticket may wait for: at least a second from now, at most a year."""
+    return min(max(at, now + 1.0), now + 365 * 86_400.0)
+
+
+def _to_a_decider(ticket: Ticket, reason: str, asked: Asked, at: dict[str, Any]) -> list[Change]:
+    """A bound is reached: a decision-maker ends it; if that is who reached it, the ticket fails."""
+    reason = f"{reason}; a decision-maker ends it"
     actor = f"agent:{ticket.assigned_to}"
     deciders = [a for a in asked.team.decision_makers() if a != ticket.assigned_to]
     if not deciders or ticket.named in deciders:
@@ -223,8 +267,8 @@ def _packet(
             "impact_summary": base.impact_summary or ticket.summary or ticket.title,
             "next_questions": base.next_questions or ([summary] if summary else []),
             "evidence_snippets": base.evidence_snippets or ([ticket.body[:2000]] if ticket.body else []),
-            "lineage": list(numbers),
-            "history_of": [*(a.id for a in reversed(ancestors)), ticket.id],
+            "lineage": list(numbers)[-50:],
+            "history_of": [*(a.id for a in reversed(ancestors)), ticket.id][-50:],
             "from_agent": ticket.assigned_to or "",
             "state": base.state | ({"steps": ticket.steps} if ticket.steps else {}),
         }

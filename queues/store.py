@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from importlib.resources import files
 from typing import Any
@@ -44,7 +44,7 @@ class Change:
 
 @dataclass(frozen=True, slots=True)
 class Refusal:
-    """Why the server refused a commit: epoch, exists, version, token, slots, number or key."""
+    """Why the server refused a commit: epoch, exists, gone, version, token, slots, number or key."""
 
     why: str
     index: int
@@ -54,7 +54,11 @@ class Refusal:
 class Store:
     """One team's tickets in Redis."""
 
-    def __init__(self, client: redis.Redis, keys: Keys) -> None:
+    def __init__(
+        self, client: redis.Redis, keys: Keys, served: Callable[[Sequence[str]], bool] = lambda needs: True
+    ) -> None:
+        """`served` tells whether somebody on the team can do all of these."""
+        self._served = served
         # redis-py types every answer bytes | str; with decode_responses it is str, which only Any can say.
         self.client: Any = client
         self.keys = keys
@@ -62,6 +66,9 @@ class Store:
         self._commit = client.register_script((lua / "commit.lua").read_text())
         self._renew = client.register_script((lua / "renew.lua").read_text())
         self._numbers = client.register_script((lua / "numbers.lua").read_text())
+        self._disarm = client.register_script((lua / "disarm.lua").read_text())
+        self._bring_back = client.register_script((lua / "bring_back.lua").read_text())
+        self._forget = client.register_script((lua / "forget_groups.lua").read_text())
         self._open_epoch = client.register_script((lua / "open_epoch.lua").read_text())
 
     def epoch(self, *, intake: bool = False) -> int:
@@ -96,7 +103,7 @@ class Store:
 
         Returns for each batch the stream ids of its lines, or why it was refused.
         """
-        args = [_arguments(epoch, changes, bell) for changes in batches]
+        args = [_arguments(epoch, changes, bell, self._served) for changes in batches]
         replies = self._run(self._commit, args)
         return [r[1:] if r[0] == "ok" else Refusal(r[0], int(r[1]) - 1, r[2]) for r in replies]
 
@@ -121,6 +128,23 @@ class Store:
         if reply[0] == "epoch":
             raise Rebuilding(self.keys.team)
         return int(reply[1])
+
+    def disarm(self, member: str, at: float, again_at: float | None) -> None:
+        """See lua/disarm.lua."""
+        self._run(self._disarm, [[member, repr(at), "" if again_at is None else repr(again_at)]])
+
+    def bring_back(self, epoch: int, ticket: Ticket, seq: int) -> None:
+        """Put a completed ticket that left Redis back, with the number of its last line in SQL."""
+        args = [epoch, ticket.id, ticket.model_dump_json(), ticket.version, ticket.token, seq]
+        self._run(self._bring_back, [[*args, repr(ticket.closed_at or ticket.updated_at), ticket.number]])
+
+    def forget_groups(self, groups: Sequence[str]) -> None:
+        """Take the names of empty ready sets away; one that has filled meanwhile keeps its name."""
+        self._run(self._forget, [groups])
+
+    def places(self, ticket: Ticket) -> list[tuple[str, float]]:
+        """The sorted sets the ticket stands in, with its score."""
+        return layout(ticket, served=self._served)[0]
 
     def agent_states(self, agents: Sequence[str]) -> dict[str, AgentState]:
         """What is known of each agent; a fresh state for one nobody ever touched."""
@@ -186,7 +210,7 @@ class Store:
             pipe.hset(self.keys.ticket(f"@{state.agent}"), mapping=mapping)
         groups: set[str] = set()
         for ticket, seq in tickets:
-            places, timers = layout(ticket)
+            places, timers = layout(ticket, served=self._served)
             for place, score in places:
                 pipe.zadd(self.keys(place), {ticket.id: score})
                 if place.startswith("ready:"):
@@ -237,7 +261,7 @@ class Store:
 
 
 def layout(
-    ticket: Ticket, *, keep_lease: bool = False
+    ticket: Ticket, *, keep_lease: bool = False, served: Callable[[Sequence[str]], bool] = lambda needs: True
 ) -> tuple[list[tuple[str, float]], list[tuple[str, float | str]]]:
     """Where a ticket stands and which timers it has: derived from the ticket alone, so a rebuild gets the same.
 
@@ -250,7 +274,9 @@ def layout(
     if t.state is State.NEW:
         places.append(("new", t.created_at))
     elif t.state is State.READY:
-        places.append((f"ready:{t.lane}:{t.group}", t.due))
+        # What nobody can do stands in one set of its own: senders' inventions must not each be scanned in every cycle.
+        group = t.group if t.named or served(t.needs) else "?"
+        places.append((f"ready:{t.lane}:{group}", t.due))
     elif t.state is State.SCHEDULED:
         timers.append(("wake", t.not_before or t.updated_at))
     elif t.state is State.ASSIGNED:
@@ -275,12 +301,12 @@ def layout(
     return places, timers
 
 
-def _arguments(epoch: int, changes: Sequence[Change], bell: bool) -> list[Any]:
+def _arguments(epoch: int, changes: Sequence[Change], bell: bool, served: Callable[[Sequence[str]], bool]) -> list[Any]:
     args: list[Any] = [epoch, "1" if bell else "0", len(changes)]
     for c in changes:
         before, after = c.before, c.after
         renewed = before is not None and before.state is after.state is State.WORKING and before.token == after.token
-        places, timers = ([], []) if c.note else layout(after, keep_lease=renewed)
+        places, timers = ([], []) if c.note else layout(after, keep_lease=renewed, served=served)
         takes_slot = c.capacity is not None and not c.note
         closed_child = not c.note and after.parent and not after.is_open and (before is None or before.is_open)
         key = c.idempotency

@@ -13,14 +13,13 @@ from shiftlead.config.duration import duration_s
 
 from .errors import BadInput, TooLarge
 from .lifecycle import QUEUE_OF, Move, Queue, State
-from .report import Packet
+from .report import AgentName, Capability, Packet
 
 __all__ = ["AgentState", "Attempts", "Draft", "Line", "Ticket", "check_text", "parse_draft"]
 
 Name = Annotated[str, Field(min_length=1, max_length=100)]
-Names = Annotated[list[Name], Field(max_length=100)]
 Priority = Literal["urgent", "high", "normal", "low"]
-NUMBER = re.compile(r"T-\d{4}-\d{3,}")
+NUMBER = re.compile(r"T-\d{4}-\d{3,9}", re.ASCII)
 MAX_DEPTH = 20
 
 
@@ -45,9 +44,9 @@ class Draft(BaseModel):
     component: str = Field(default="", max_length=200)
     links: list[Annotated[str, Field(max_length=2000)]] = Field(default_factory=list, max_length=100)
     context: dict[str, Any] = Field(default_factory=dict)
-    needs: Names = Field(default_factory=list)
-    requires_handoff: Names = Field(default_factory=list)
-    assigned_to: str | None = Field(default=None, max_length=100, description="an agent the sender asks for")
+    needs: Annotated[list[Capability], Field(max_length=20)] = Field(default_factory=list)
+    requires_handoff: Annotated[list[AgentName], Field(max_length=20)] = Field(default_factory=list)
+    assigned_to: AgentName | None = Field(default=None, description="an agent the sender asks for")
 
     @model_validator(mode="before")
     @classmethod
@@ -124,12 +123,14 @@ class Ticket(BaseModel):
     awaits: list[str] = Field(default_factory=list, description="ids of the children it waits for now")
     lineage: list[str] = Field(default_factory=list, description="ids of parent, grandparent, ...")
     hops: int = 0
+    asked_of: str | None = Field(default=None, description="the agent it was handed to by name")
     asked_by: str | None = Field(default=None, description="the agent that handed it on or asks for approval")
     packet: Packet | None = None
     answers: list[dict[str, Any]] = Field(default_factory=list, description="results of children, oldest first")
     step: str = ""
     steps: dict[str, Any] = Field(default_factory=dict)
     round: int = 0
+    turns: int = Field(default=0, description="reports of this life that did not end it")
     checks: list[str] = Field(default_factory=list, description="names of the checks that failed in the last review")
 
     state: State = State.NEW

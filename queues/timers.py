@@ -22,10 +22,10 @@ from typing import Any, NamedTuple
 from . import moves
 from .keys import Keys
 from .lifecycle import State
-from .store import Change
+from .store import Change, Store
 from .ticket import Ticket
 
-__all__ = ["Timer", "crashed", "due", "fired", "next_at"]
+__all__ = ["Timer", "crashed", "disarm", "due", "fired", "next_at"]
 
 
 class Timer(NamedTuple):
@@ -46,6 +46,11 @@ def next_at(client: Any, keys: Keys) -> float | None:
     """When the next timer fires, unix seconds."""
     first = client.zrange(keys.timers, 0, 0, withscores=True)
     return float(first[0][1]) if first else None
+
+
+def disarm(store: Store, timer: Timer, again_at: float | None = None) -> None:
+    """Take a timer out, or put it off, unless it has been armed anew since it was read."""
+    store.disarm(f"{timer.kind}:{timer.ticket}", timer.at, again_at)
 
 
 def fired(
@@ -85,7 +90,7 @@ def fired(
                     now=now, epoch=epoch, actor="timer:accept", accept_by=None,
                 )
             ]  # fmt: skip
-        case "expire", state if ticket.is_open and state is not State.WAITING:
+        case "expire", _ if ticket.is_open:
             reason = "nobody decided before the approval expired"
             return [moves.fail(ticket, reason=reason, actor="timer:expire", now=now, epoch=epoch)]
     return []

@@ -93,7 +93,7 @@ def create_many(
             answers.append(error)
             continue
         answers.append(None)
-        by_team.setdefault(name, []).append((index, draft, f"{key}/{index}" if key else None))
+        by_team.setdefault(name, []).append((index, draft, f"{key}\x1f{index}" if key else None))
     for name, drafts in by_team.items():
         desk = rooms.desks[name]
         outcomes = desk.accept_many([(draft, k) for _, draft, k in drafts], actor=_door(caller))

@@ -56,7 +56,14 @@ def run_flower(settings: Settings, teams: Sequence[Team]) -> int:
     flower: Any = ShiftleadFlower(
         desks, capp=make_app(settings, teams), options=options, **{**flower_settings, "cookie_secret": secret}
     )
-    port = flower.start_http_server()
+    try:
+        port = flower.start_http_server()
+    except OSError as error:
+        raise BadInput(
+            f"Flower cannot listen on {settings.host}:{settings.flower_port}: {error.strerror}. "
+            "Stop what uses it, or set SHIFTLEAD_FLOWER_PORT.",
+            field="flower_port",
+        ) from None
     for number in (signal.SIGTERM, signal.SIGINT):
         signal.signal(number, lambda *_: flower.io_loop.add_callback_from_signal(flower.stop))
     log.info("Flower listens", url=f"http://{settings.host}:{port}/tickets", login=_whose(settings))

@@ -15,7 +15,7 @@ ARGV  1 epoch   2 "1" = ring the coordinator's bell   3 number of changes, then 
       14 n places, then n x (place, score)
       15 n timers, then n x (kind, unix seconds or "keep" = as it stands)
 Returns {"ok", stream id, ...} in the order of the changes, or {why, index of the change, what is there}:
-      epoch | exists | version | token | slots | number | key
+      epoch | exists | gone | version | token | slots | number | key
 ]]
 local tag = KEYS[1] .. ":"
 local epoch = redis.call("HGET", tag .. "meta", "epoch")
@@ -42,6 +42,8 @@ for i, c in ipairs(changes) do
   local have = redis.call("HMGET", tag .. "ticket:" .. c.id, "v", "k", "p", "t")
   c.was_places, c.was_timers = have[3] or "", have[4] or ""
   if c.read == "0" and have[1] then return { "exists", i, have[1] } end
+  -- a line about a ticket that has left Redis would begin to count its lines anew
+  if c.read == "" and not have[1] then return { "gone", i, "" } end
   if c.held ~= "" and have[2] ~= c.held then return { "token", i, have[2] or "" } end
   if c.read ~= "" and c.read ~= "0" and have[1] ~= c.read then return { "version", i, have[1] or "" } end
   if c.number ~= "" then

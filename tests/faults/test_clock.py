@@ -129,6 +129,7 @@ class Shift:
         self.world, self.client = world, client
         self.settings = Settings.model_validate({"home": folder, "acknowledge": "redis"} | values)
         self.opened: list[Connections] = []
+        self.leading: list[Coordinator] = []
 
     def connections(self) -> Connections:
         made = Connections(self.settings, _client=self.client, _clock=ServerClock(self.world.server_time))
@@ -136,9 +137,12 @@ class Shift:
         self.opened.append(made)
         return made
 
-    def coordinator(self, connections: Connections, team: str = "front_office", *, opens: bool = True) -> Coordinator:
+    def coordinator(self, connections: Connections, team: str = "front_office", *, leads: bool = True) -> Coordinator:
         made = Coordinator(connections, team, lambda rings: None)
-        if opens:
+        if leads:
+            made.leadership.start()
+            self.leading.append(made)
+            assert made.leadership.wait(10)
             made.store.open_epoch(1, Line(ticket="", move="epoch", actor="coordinator", at=made.clock.now()))
         made.clock.now()
         return made
@@ -151,6 +155,8 @@ class Shift:
                     break
 
     def close(self) -> None:
+        for coordinator in self.leading:
+            coordinator.leadership.stop()
         for each in self.opened:
             each.close()
 
@@ -261,7 +267,7 @@ def test_one_process_with_two_teams_re_bases_the_leases_of_both(shift: Shift, wo
 def test_two_coordinators_that_both_saw_the_jump_re_base_the_leases_once(shift: Shift, world: World) -> None:
     """I9, I5, I15: a dead worker's ticket comes back in two leases, not in an hour."""
     leads = shift.coordinator(shift.connections())
-    stands_by = shift.coordinator(shift.connections(), opens=False)  # it led before, so it knows the old time
+    stands_by = shift.coordinator(shift.connections(), leads=False)  # it led before, so it knows the old time
     dead = a_held_ticket(leads.desk, "iris_support", "w2")
 
     world.set_server_clock(HOUR)

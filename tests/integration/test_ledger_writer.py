@@ -319,10 +319,23 @@ def test_a_roll_back_behind_a_line_in_quarantine_is_noticed(desk: Desk) -> None:
     """I8: SQL has no hash of the cursor's line then, so its stream id alone must tell."""
     desk.put("bad", 1, "not JSON")
     desk.drain()
-    desk.client.xtrim(desk.keys.ledger, maxlen=0, approximate=False)
+    [(_, older)] = desk.client.xrange(desk.keys.ledger)
+    desk.client.delete(desk.keys.ledger)
+    desk.client.xadd(desk.keys.ledger, older, id="1-1")  # as an older file has it: a line from before the cursor
     desk.tell("a1", "T-2026-001")
 
     with pytest.raises(StreamLost):
+        desk.writer().step(0.01)
+
+
+def test_a_stream_that_begins_after_what_sql_has_halts_the_ledger(desk: Desk) -> None:
+    """I8: recorded lines are trimmed, so it is SQL that lost something: Redis is not thrown away for that."""
+    desk.tell("a1", "T-2026-001")
+    desk.drain()
+    desk.client.xtrim(desk.keys.ledger, maxlen=0, approximate=False)
+    desk.tell("a2", "T-2026-002")
+
+    with pytest.raises(LedgerHalted, match="older SQL database"):
         desk.writer().step(0.01)
 
 
