@@ -87,8 +87,15 @@ def _reasons(desk: Desk, t: Ticket, now: float) -> tuple[list[str], list[str], l
         case State.WAITING:
             return _waiting(desk, t)
         case _:
-            said = t.reason or str((t.result or {}).get("summary", ""))
-            return [said or f"it is {t.state}"], [f"a person may reopen it: shiftlead reopen {t.number}"], []
+            return _closed(desk, t), [f"a person may reopen it: shiftlead reopen {t.number}"], []
+
+
+def _closed(desk: Desk, t: Ticket) -> list[str]:
+    """Why it ended as it did, and why it went to whoever ended it."""
+    said = t.reason or str((t.result or {}).get("summary", ""))
+    given = next((line for line in reversed(desk.history(t.id)) if line.move == "assign"), None)
+    went = [f"it went to {given.agent}: {given.reason}"] if given is not None and given.agent else []
+    return [said or f"it is {t.state}", *went]
 
 
 def _ready(desk: Desk, t: Ticket, now: float) -> tuple[list[str], list[str], list[str]]:

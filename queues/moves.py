@@ -156,7 +156,14 @@ def resolve(ticket: Ticket, report: Resolved, *, held: int | None, now: float, e
 
 def answer(ticket: Ticket, report: Resolved, *, actor: str, now: float, epoch: int) -> Change:
     """A person's word on an approval."""
-    values = {"result": report.model_dump(), "closed_at": now, "reason": report.reason}
+    who = actor.partition(":")[2]
+    values = {
+        "result": report.model_dump(),
+        "closed_at": now,
+        "reason": report.reason,
+        "assigned_to": who,
+        "worker": None,
+    }
     return _change(
         ticket, Move.ANSWER, actor, now, epoch, State.RESOLVED, values=values, detail=report.model_dump(),
         reason=report.reason,
