@@ -5,6 +5,7 @@ The parent does nothing but that, so it does not die of what an agent does. The 
     child ends with   parent
     0, or asked to    stops too
     75                starts it again at once: it asked for a fresh process
+    2 while starting  stops too, with 2: its input is bad, as a brain that cannot be loaded; again would not help
     anything else     tells the desk at once which worker died, and starts it again, more slowly each time
 """
 
@@ -24,9 +25,10 @@ from shiftlead.config.process import bound
 from shiftlead.config.settings import Settings, get_settings
 from shiftlead.config.team import Team, load_team
 from shiftlead.queues.connect import Connections
-from shiftlead.queues.errors import ShiftleadError
+from shiftlead.queues.errors import BadInput, ShiftleadError
 from shiftlead.queues.presence import Presence
 
+from .brain_check import require_brains
 from .worker import RECYCLE, agents_for, node_name, run_worker
 
 __all__ = ["keep_worker", "main"]
@@ -35,6 +37,7 @@ log = logging.getLogger("shiftlead.agents")
 FIRST_PAUSE_S, LONGEST_PAUSE_S = 0.2, 30.0
 HEALTHY_S = 60.0
 KILL_AFTER_S = 10.0
+BAD_INPUT = BadInput.exit_code
 
 
 def keep_worker(settings: Settings, team: Team, agents: Sequence[str] = (), concurrency: int | None = None) -> int:
@@ -74,7 +77,9 @@ class _Keeper:
             if code == RECYCLE:
                 log.info("%s starts anew", self.node)
                 continue
-            self._report_dead(self.child.pid, code)
+            was_there = self._report_dead(self.child.pid, code)
+            if code == BAD_INPUT and not was_there:  # it has said what is wrong
+                return BAD_INPUT
             pause = FIRST_PAUSE_S if time.monotonic() - started > HEALTHY_S else pause
             log.error("%s ended with %s; it starts again in %.1f s", self.node, _ending(code), pause)
             self._sleep(pause)
@@ -100,19 +105,23 @@ class _Keeper:
             except subprocess.TimeoutExpired:
                 continue
 
-    def _report_dead(self, pid: int, code: int) -> None:
-        """Its tickets need not wait for their leases. Where this fails, they do."""
-        worker = f"{self.node}:{pid}:"
+    def _report_dead(self, pid: int, code: int) -> bool:
+        """Its tickets need not wait for their leases; where this fails, they do. Whether it had been at work."""
+        worker, was_there = f"{self.node}:{pid}:", False
         connections = Connections(self.settings)
         try:
             desk = connections.desk(self.team.team)
-            Presence(connections.client, desk.keys, desk.clock, self.settings).forget(worker)
+            beaten = Presence(connections.client, desk.keys, desk.clock, self.settings).forget(worker)
             numbers = desk.worker_gone(worker)
-            log.error("%s died (%s); given back: %s", worker, _ending(code), ", ".join(numbers) or "nothing")
+            was_there = bool(beaten or numbers)
+            level = logging.INFO if code == BAD_INPUT and not was_there else logging.ERROR
+            log.log(level, "%s died (%s); given back: %s", worker, _ending(code), ", ".join(numbers) or "nothing")
         except Exception as error:
-            log.error("%s died (%s) and could not be reported: %s", worker, _ending(code), error)
+            level = logging.INFO if code == BAD_INPUT else logging.ERROR
+            log.log(level, "%s died (%s) and could not be reported: %s", worker, _ending(code), error)
         finally:
             connections.close()
+        return was_there
 
     def _sleep(self, seconds: float) -> None:
         until = time.monotonic() + seconds
@@ -136,6 +145,7 @@ def main(argv: Sequence[str] | None = None) -> int:
         team = load_team(given.team or settings.team, settings, overlay=settings.overlay)
         agents = agents_for(team, given.agent, role=given.role) if given.agent or given.role else []
         if given.child:
+            require_brains([team], settings, agents)
             return run_worker(settings, team.team, agents, given.concurrency)
         return keep_worker(settings, team, agents, given.concurrency)
     except (ShiftleadError, ValueError) as error:

@@ -25,15 +25,18 @@ import subprocess
 import sys
 import threading
 import time
+import uuid
 from collections.abc import Callable
 from pathlib import Path
 from types import ModuleType
 from typing import IO, Any
 
+from shiftlead.config.rules import near
 from shiftlead.config.settings import Settings
 from shiftlead.queues.errors import BadInput
 
 from .agent import Agent, Failed, Report, Work, as_report
+from .descendants import MARK, kill_descendants
 from .offline import OfflineBrain
 
 __all__ = ["ExecBrain", "PythonBrain", "brain_for"]
@@ -42,13 +45,15 @@ BRAINS = "offline, python:module:function, exec:command"
 MAX_OUTPUT = 1_000_000
 STDERR_TAIL = 4096
 READ = 65_536
-# A program of the team gets its Work and nothing that opens the house.
-PRIVATE = ("SHIFTLEAD_KEY", "SHIFTLEAD_REDIS_URL", "SHIFTLEAD_DATABASE_URL", "SHIFTLEAD_BROKER_URL",
-           "SHIFTLEAD_FLOWER_AUTH")  # fmt: skip
+# A program of the team gets its Work and nothing that opens the house, whatever the house has in its environment.
+SHARED = ("PATH", "HOME", "LANG", "LANGUAGE", "TZ", "TMPDIR", "SHIFTLEAD_TEAM", "SHIFTLEAD_PACE_S")
 
 
-def brain_for(spec_brain: str, *, role: str, folder: Path, settings: Settings) -> Agent:
-    """The Agent a team file's `brain` means. `folder` is the team's folder, where its code and knowledge live.
+def brain_for(
+    spec_brain: str, *, role: str, folder: Path, settings: Settings, now: Callable[[], float] = time.time
+) -> Agent:
+    """The Agent a team file's `brain` means. `folder` is the team's folder, where its code and knowledge live; `now` is
+    the clock that deadlines are counted on, unix seconds.
 
     Raises:
         BadInput: no such brain, or its module, function or program is not there; says what was looked for and where.
@@ -59,7 +64,7 @@ def brain_for(spec_brain: str, *, role: str, folder: Path, settings: Settings) -
     if kind == "python" and rest:
         return PythonBrain(rest, folder)
     if kind == "exec" and rest.strip():
-        return ExecBrain(rest, folder, limit_s=settings.run_deadline_s)
+        return ExecBrain(rest, folder, limit_s=settings.run_deadline_s, now=now)
     raise BadInput(f"There is no brain {spec_brain!r}. Brains: {BRAINS}.", field="brain")
 
 
@@ -73,9 +78,13 @@ class PythonBrain:
         module = _load(module_name, folder)
         found = getattr(module, name, None)
         if found is None:
-            offers = ", ".join(k for k, v in vars(module).items() if callable(v) and not k.startswith("_")) or "nothing"
+            offers = [k for k, v in vars(module).items() if callable(v) and not k.startswith("_")]
+            hint = near(name, offers)
+            meant = f" Did you mean {hint!r}?" if hint else ""
             raise BadInput(
-                f"{module.__file__} has no {name!r} for the brain 'python:{target}'. It has: {offers}.", field="brain"
+                f"{module.__file__} has no {name!r} for the brain 'python:{target}'.{meant} "
+                f"It has: {', '.join(offers) or 'nothing'}.",
+                field="brain",
             )
         if inspect.isclass(found) and hasattr(found, "handle"):
             found = found()
@@ -140,7 +149,9 @@ class _Run:
     """One run of a program, ended when this returns: nothing of its group is left alive."""
 
     def __init__(self, argv: list[str], folder: Path, data: bytes, limit_s: float) -> None:
-        env = {k: v for k, v in os.environ.items() if k not in PRIVATE}
+        env = {k: v for k, v in os.environ.items() if k in SHARED or k.startswith("LC_")}
+        mark = uuid.uuid4().hex
+        env[MARK] = mark
         pipe = subprocess.PIPE
         process = subprocess.Popen(
             argv, cwd=folder, env=env, stdin=pipe, stdout=pipe, stderr=pipe, start_new_session=True
@@ -164,6 +175,7 @@ class _Run:
             self.timed_out = not self._over.wait(limit_s)
         finally:
             # The leader is not yet reaped, so its number is still ours: this can hit no stranger.
+            kill_descendants(process.pid, mark)
             _kill_group(process.pid)
             self.code = process.wait()
             for thread in threads:

@@ -56,7 +56,7 @@ def complaint_cue(text: str) -> str:
 def evidence(text: str, limit: int = 5) -> list[str]:
     """Lines or sentences of the text that carry proof, unchanged but for length, in the text's order."""
     telling = re.compile(
-        rf"{_STRONG_DEFECT}|\bWARN\b|expected\b.{0, 200}\bbut\b|fails?\b|\d{{4}}-\d\d-\d\d.\d\d:\d\d", re.I
+        rf"{_STRONG_DEFECT}|\bWARN\b|expected\b.{{0,200}}\bbut\b|fails?\b|\d{{4}}-\d\d-\d\d.\d\d:\d\d", re.I
     )
     lines = [cut(line, 300) for line in re.split(r"\n+|(?<=[.!?])\s+(?=[A-Z])", text) if telling.search(line)]
     return list(dict.fromkeys(line for line in lines if len(line) > 8))[:limit]

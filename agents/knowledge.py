@@ -112,10 +112,20 @@ def _hit(index: _Index, section: _Section, asked: Counter[str], worth: dict[str,
 def _confidence(matched: list[str], asked: Iterable[str], worth: dict[str, float]) -> float:
     """The share of the question's information that the section covers, less when that is little information.
 
-    A word that no page knows counts fully against it: that is what makes a foreign question look foreign.
+    A word that no page knows counts fully against it: that is what makes a foreign question look foreign. Which order,
+    whose account, on what day is another matter: every ticket may say so and no page can. Such words count where the
+    section has them beside another word of the question, never against it, and alone they prove nothing.
     """
+    if all(_of_the_case(w) for w in matched):
+        return 0.0
     known = sum(worth[w] for w in matched)
-    return known / sum(worth[w] for w in asked) * known / (known + ENOUGH)
+    whole = known + sum(worth[w] for w in asked if w not in matched and not _of_the_case(w))
+    return known / whole * known / (known + ENOUGH)
+
+
+def _of_the_case(word: str) -> bool:
+    """A number, an id, or a word that only introduces one or says when."""
+    return word in CASE or any(c.isdigit() for c in word)
 
 
 def _worth(index: _Index, word: str) -> float:
@@ -202,6 +212,15 @@ STOP = frozenset(
         the their them then there these they thing things think this those though to too try trying up us use
         used using ve very want wanted wants was way we well went were what when where whether which while who
         whom whose why will wish with won wondering would yes yet you your yours""",
+    )
+)
+
+# Stemmed, as `words` gives them. Greetings and please are in STOP already.
+CASE = frozenset(
+    re.findall(
+        r"\w+",
+        """account customer date dear id madam morning number order ref referenc sir ticket today tomorrow tonight
+        yesterday""",
     )
 )
 

@@ -46,7 +46,9 @@ def run_worker(settings: Settings, team_name: str, agents: Sequence[str] = (), c
     team = desk.team
     names = agents_for(team, agents)
     brains = {
-        n: brain_for(team.agents[n].brain, role=team.agents[n].role, folder=team.folder, settings=settings)
+        n: brain_for(
+            team.agents[n].brain, role=team.agents[n].role, folder=team.folder, settings=settings, now=desk.clock.now
+        )
         for n in names
     }
     slots = concurrency or sum(team.agents[n].capacity for n in names)

@@ -11,6 +11,7 @@ import yaml
 __all__ = ["Mark", "Marked", "MarkedError", "merge", "read_marked"]
 
 At = tuple[str | int, ...]
+MAX_BYTES = 1_000_000
 MAX_NODES = 100_000  # aliases can make a small file enormous
 
 
@@ -53,12 +54,14 @@ def read_marked(file: Path) -> Marked:
     """The file's content with its places.
 
     Raises:
-        MarkedError: not YAML, not UTF-8, a key twice, a key that is no text, a tag, or far too large by its aliases.
+        MarkedError: not YAML, not UTF-8, a key twice, a key that is no text, a tag, too large, or too deep.
         OSError: the file cannot be read.
     """
     try:
-        loader = yaml.SafeLoader(file.read_text(encoding="utf-8"))
+        loader = yaml.SafeLoader(_text(file))
         node = loader.get_single_node()
+    except RecursionError:
+        raise MarkedError("the file is nested too deeply", Mark(file)) from None
     except UnicodeDecodeError as error:
         raise MarkedError(f"the file is not UTF-8 (byte {error.start})", Mark(file)) from None
     except yaml.MarkedYAMLError as error:
@@ -72,6 +75,14 @@ def read_marked(file: Path) -> Marked:
     if node is not None:
         marked.data = _Reader(file, loader, marked).value(node, ())
     return marked
+
+
+def _text(file: Path) -> str:
+    with file.open("rb") as opened:
+        raw = opened.read(MAX_BYTES + 1)
+    if len(raw) > MAX_BYTES:
+        raise MarkedError(f"the file is larger than {MAX_BYTES:,} bytes", Mark(file))
+    return raw.decode("utf-8")
 
 
 class _Reader:

@@ -5,12 +5,13 @@ from __future__ import annotations
 import re
 from pathlib import Path
 
-__all__ = ["init_team"]
+__all__ = ["FIRST_AGENT", "init_team"]
 
+FIRST_AGENT = "ada_support"  # the first of TEAM below
 NAME = re.compile(r"[a-z][a-z0-9_]{0,40}")
 
 TEAM = """\
-# Team {name}. After a change: shiftlead team check {name}
+# Team {name}. After a change: shiftlead team check {name}   (it loads agents.py too)
 team: {name}
 description: Support, engineering and a decision-maker.
 version: 1
@@ -20,7 +21,7 @@ agents:   # name: what it is, what it can do, how many tickets at a time, what a
     role: support
     can: [customer_issue, billing]
     capacity: 4
-    brain: python:agents:support   # `support` in agents.py beside this file; or offline, openai, exec:command
+    brain: python:agents:support   # `support` in agents.py beside this file; or offline, exec:command, outside
     # hours: Mon-Fri 08:00-18:00 Europe/Berlin
     hands_off_to: [linus_engineering, grace_decisions]
   linus_engineering:

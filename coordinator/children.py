@@ -8,6 +8,7 @@ its id is given back to the system, so it can never hit a stranger.
 from __future__ import annotations
 
 import contextlib
+import json
 import os
 import signal
 import socket
@@ -18,12 +19,13 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
+from shiftlead.config.private import open_private, private_folder
 from shiftlead.config.process import bound, free_port
-from shiftlead.queues.errors import ShiftleadError, Unavailable
+from shiftlead.queues.errors import BadInput, ShiftleadError, Unavailable
 
 from .embedded import EmbeddedServer, last_lines
 
-__all__ = ["Proc", "StartFailed", "Status", "Supervisor"]
+__all__ = ["Proc", "StartFailed", "StartRefused", "Status", "Supervisor"]
 
 POLL_S = 0.05
 FIRST_BACKOFF_S, LONGEST_BACKOFF_S = 0.1, 10.0
@@ -33,6 +35,12 @@ LARGEST_LOG = 5_000_000  # bytes; a larger log is set aside as <name>.log.1 when
 
 class StartFailed(Unavailable):
     """A process did not come up. What had been started is stopped again."""
+
+
+class StartRefused(StartFailed):
+    """It did not come up because of what it was given, as a brain that cannot be loaded. Again would not help."""
+
+    exit_code = BadInput.exit_code
 
 
 @dataclass(frozen=True)
@@ -100,8 +108,10 @@ class Supervisor:
             StartFailed: a process ended or was not ready in time; its last log lines are in the message.
             DataFolderInUse: the embedded server's data folder is taken.
         """
-        self.logs.mkdir(parents=True, exist_ok=True, mode=0o700)
+        private_folder(self.logs)
         try:
+            for child in self._children:  # a taken port is found before anything is started
+                _check_port(child.proc)
             for stage in sorted({c.proc.stage for c in self._children}):
                 together = [c for c in self._children if c.proc.stage == stage]
                 for child in together:
@@ -163,7 +173,7 @@ class Supervisor:
         if proc.server is not None:
             argv, umask = proc.server.prepare(), 0o077
         fds = proc.server.pass_fds if proc.server is not None else ()
-        with path.open("ab") as log:
+        with open_private(path) as log:
             child.process = subprocess.Popen(
                 bound(argv), stdin=subprocess.DEVNULL, stdout=log, stderr=log, env={**os.environ, **proc.env},
                 start_new_session=True, pass_fds=fds, umask=umask,
@@ -179,6 +189,8 @@ class Supervisor:
                 assert process is not None
                 if self._over(child):
                     code = self._bury(child)
+                    if code == BadInput.exit_code and proc.server is None:
+                        raise StartRefused(f"{proc.name} cannot start: {_last_message(self._log(proc))}")
                     self._fail(proc, f"ended with {_meaning(code)} while starting")
                 elif self._is_ready(child):
                     self._tell(child)
@@ -192,10 +204,18 @@ class Supervisor:
         if child.process is not None and self._over(child):
             pid, lived = child.process.pid, time.monotonic() - child.since
             code = self._bury(child)
+            # Bad input, before it was ready: the same would happen again. One that was ready has merely died.
+            refused = code == BadInput.exit_code and child.state == "starting" and child.proc.server is None
+            restart = child.proc.restart and not refused
             child.failures = 0 if lived > STEADY_S else child.failures + 1
             pause = min(LONGEST_BACKOFF_S, FIRST_BACKOFF_S * 2 ** min(child.failures, 10)) if child.failures else 0.0
-            child.state, child.due = ("waiting" if child.proc.restart else "ended"), time.monotonic() + pause
-            then = f"starts again in {pause:.1f} s" if child.proc.restart else "stays away"
+            child.state, child.due = ("waiting" if restart else "ended"), time.monotonic() + pause
+            then = f"starts again in {pause:.1f} s" if restart else "stays away"
+            if refused:
+                self.say(
+                    f"{child.proc.name} cannot start and is not started again until the next `up`; everything else "
+                    f"goes on. {_last_message(self._log(child.proc))}"
+                )
             self.say(f"{child.proc.name} (pid {pid}) died with {_meaning(code)}, {then}. Log: {self._log(child.proc)}")
             self._report(child.proc, pid, code)
         if child.state == "waiting" and time.monotonic() >= child.due:
@@ -270,6 +290,19 @@ def _check_port(proc: Proc) -> None:
             f"{proc.name} needs {host}:{port}, and another program listens there. Stop that one, or set {setting} to a "
             "free port."
         )
+
+
+def _last_message(log: Path) -> str:
+    """What a process said last went wrong, in its own words; the end of its log where it said nothing of the kind."""
+    lines = [line.removeprefix("  ") for line in last_lines(log, 40).splitlines()]
+    for index in range(len(lines) - 1, -1, -1):
+        if lines[index].startswith("✘ "):
+            return "\n".join([lines[index].removeprefix("✘ "), *lines[index + 1 :]])
+        with contextlib.suppress(ValueError, AttributeError):
+            said = json.loads(lines[index])
+            if said.get("level") in ("error", "critical"):
+                return str(said["event"])
+    return f"Its log, {log}, ends:\n{last_lines(log)}"
 
 
 def _listens(host: str, port: int) -> bool:

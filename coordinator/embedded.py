@@ -30,6 +30,7 @@ from urllib.parse import urlsplit, urlunsplit
 
 import redis
 
+from shiftlead.config.private import open_private, private_folder
 from shiftlead.config.process import bound
 from shiftlead.config.redis_client import make_client
 from shiftlead.config.settings import Settings
@@ -75,7 +76,7 @@ class EmbeddedServer:
         argv = self.prepare()
         if self.bind_to_parent:
             argv = bound(argv)
-        with self.log.open("ab") as log:
+        with open_private(self.log) as log:
             self._process = subprocess.Popen(
                 argv, stdin=subprocess.DEVNULL, stdout=log, stderr=log, umask=0o077, start_new_session=True,
                 pass_fds=self.pass_fds,
@@ -99,9 +100,8 @@ class EmbeddedServer:
         """
         binary = self.binary or find_binary()
         data, socket = self.settings.data, self.settings.socket_path
-        data.mkdir(parents=True, exist_ok=True, mode=0o700)
-        for folder in (data / "redis", self.log.parent):
-            folder.mkdir(exist_ok=True, mode=0o700)
+        for folder in (data, data / "redis", self.log.parent):
+            private_folder(folder)
         _private_folder(socket.parent, ours=socket.parent == data)
         if not self._locks:
             self._take_locks()

@@ -79,7 +79,7 @@ SPAM = [re.compile(p, re.IGNORECASE) for p in (
     r"\b(?:viagra|cialis|casino|lottery|jackpot|forex|weight loss|escorts?)\b", r"\bcongratulations\b.{0,40}\bwon\b|\byou(?:'ve| have) (?:been selected|won)\b",
     r"\b(?:seo|backlinks?|first page of google|rank(?:ing)? (?:on|in) google|web ?traffic)\b", r"\b(?:buy|order|shop|subscribe) now\b|\blowest prices?\b|\bspecial offer\b",
     r"\b(?:inheritance|next of kin|business proposal|million (?:usd|dollars|euros))\b", r"\b(?:crypto|bitcoin)\b.{0,40}\b(?:double|profit|invest)\b",
-    r"\b[5-9]\d ?% (?:off|discount)\b", r"https?://\S+.*https?://\S+",
+    r"\b[5-9]\d ?% (?:off|discount)\b", r"https?://\S.*https?://\S",
 )]  # fmt: skip
 
 

@@ -34,13 +34,14 @@ FEATURE_WEIGHT = {
 WORD = re.compile(r"[^\W_]+(?:['’][^\W_]+)?")
 TRACE = re.compile(
     r"^\s*(?:at [\w.$<>]+\(|File \".*\", line \d|Traceback \(most|Caused by:|\.\.\. \d+ more|goroutine \d)"
-    r"|\b[A-Z]\w*(?:Exception|Error)\b|\b\w{1,80}(?:\.\w{1,80}){2,12}(?:Exception|Error)|segmentation fault|core dumped",
+    r"|\b[A-Z]\w*(?:Exception|Error)\b|\b\w{1,80}(?:\.\w{1,80}){2,12}(?:Exception|Error)"
+    r"|segmentation fault|core dumped",
 )
 LOG = re.compile(
     r"^\s*(?:\d{4}[-/]\d\d[-/]\d\d[T ]\d\d:\d\d|\d\d:\d\d:\d\d|\[?(?:INFO|WARN(?:ING)?|ERROR|DEBUG|FATAL|TRACE)\]?[\s:]"
     r"|[$>]\s|[+-]{3} [ab]/|@@ |[{}();]+\s*$|<\?xml|</?\w+>)"
 )
-FENCE = re.compile(r"```.*?(?:```|\Z)|\{(code|noformat)[^}]*\}.*?(?:\{\1\}|\Z)", re.DOTALL)
+FENCE = re.compile(r"```.*?(?:```|\Z)|\{(code|noformat)[^}]{0,200}\}.*?(?:\{\1\}|\Z)", re.DOTALL)
 # Every pattern here meets text of strangers: none may take more than a fixed number of steps for a character of it.
 URL = re.compile(r"\b(?:https?|ftp|mailto)://?\S+|(?<![^\s@])[^\s@]{1,64}@[^\s@]{1,255}\.\w+")
 CODE = re.compile(

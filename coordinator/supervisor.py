@@ -22,18 +22,20 @@ from typing import Any
 
 import redis
 
+from shiftlead.config.private import open_private, private_folder
 from shiftlead.config.redis_client import make_client, server_time
 from shiftlead.config.settings import Settings
 from shiftlead.config.team import Team
-from shiftlead.queues.errors import Unavailable
+from shiftlead.queues.errors import BadInput, Unavailable
 from shiftlead.queues.keys import Keys
 
-from .children import Proc, StartFailed, Status, Supervisor
+from .children import Proc, StartFailed, StartRefused, Status, Supervisor
 from .embedded import DataFolderInUse, EmbeddedServer, last_lines
+from .hints import called
 
 __all__ = [
-    "Proc", "StartFailed", "Status", "Supervisor", "environment", "processes_for", "running", "start_detached",
-    "stop_running", "up",
+    "Proc", "StartFailed", "StartRefused", "Status", "Supervisor", "environment", "processes_for", "refuse_second",
+    "running", "running_teams", "start_detached", "stop_running", "up",
 ]  # fmt: skip
 
 # -P: the folder `up` is called in stays off the import path, as it does for the console script
@@ -58,7 +60,7 @@ def up(
         DataFolderInUse: another `up` runs on this data folder (exit code 5).
         StartFailed: something did not come up (exit code 5). Everything else is stopped again.
     """
-    with _UpLock(settings) as lock:
+    with _UpLock(settings, [team.team for team in teams]) as lock:
         processes = processes_for(settings, teams, web=web, flower=flower)
         supervisor = Supervisor(processes, logs=settings.data / "logs", on_death=on_death, say=say)
         with _signals(supervisor):
@@ -85,10 +87,11 @@ def processes_for(settings: Settings, teams: Sequence[Team], *, web: bool = True
     A person and an agent from outside pull their tickets themselves and get no worker.
     """
     env = environment(settings)
-    first = teams[0].team
+    everyone = ",".join(t.team for t in teams)
 
-    def ours(name: str, *arguments: str, stage: int, team: str = first, **more: Any) -> Proc:
-        return Proc(name, [*COMMAND, *arguments, "--team", team], env, stage=stage, team=team, **more)
+    def ours(name: str, *arguments: str, stage: int, team: str = everyone, **more: Any) -> Proc:
+        one = teams[0].team if team == everyone else team
+        return Proc(name, [*COMMAND, *arguments, "--team", team], env, stage=stage, team=one, **more)
 
     found: list[Proc] = []
     if not settings.redis_url:
@@ -132,6 +135,25 @@ def running(settings: Settings) -> int | None:
     return _UpLock(settings).holder()
 
 
+def refuse_second(settings: Settings) -> None:
+    """Say at once when an `up` runs already.
+
+    Raises:
+        DataFolderInUse: names its process and its teams.
+    """
+    lock = _UpLock(settings)
+    if lock.holder() is not None:
+        raise _taken(settings, lock.read())
+
+
+def running_teams(settings: Settings) -> list[str]:
+    """The teams of the `up` on this data folder; empty when there is none."""
+    lock = _UpLock(settings)
+    if lock.holder() is None:
+        return []
+    return [str(team) for team in lock.read().get("teams", [])]
+
+
 def stop_running(settings: Settings, *, timeout_s: float = 60.0) -> int | None:
     """Stop the `up` on this data folder and wait until it is gone. Returns its process id, None when none ran.
 
@@ -161,12 +183,12 @@ def start_detached(settings: Settings, argv: Sequence[str] = (*COMMAND, "up"), *
         DataFolderInUse: one runs already.
         StartFailed: it ended or was not ready in time; the last lines of <data>/logs/up.log say why.
     """
+    refuse_second(settings)
     lock = _UpLock(settings)
-    if (pid := lock.holder()) is not None:
-        raise _taken(settings, pid)
     log = settings.data / "logs" / "up.log"
-    log.parent.mkdir(parents=True, exist_ok=True, mode=0o700)
-    with log.open("wb") as out:
+    private_folder(settings.data)
+    private_folder(log.parent)
+    with open_private(log, empty=True) as out:
         process = subprocess.Popen(
             list(argv), stdin=subprocess.DEVNULL, stdout=out, stderr=out, env={**os.environ, **environment(settings)},
             start_new_session=True,
@@ -174,6 +196,9 @@ def start_detached(settings: Settings, argv: Sequence[str] = (*COMMAND, "up"), *
     deadline = time.monotonic() + timeout_s
     while lock.holder() is None or not lock.read().get("ready"):
         code = process.poll()
+        if code == BadInput.exit_code:
+            said = last_lines(log, 20).rpartition("  ✘ ")
+            raise StartRefused(said[2] if said[1] else f"Shiftlead refused to start. {log} ends:\n{said[2]}")
         if code is not None:
             raise StartFailed(f"Shiftlead ended with {code} while starting. {log} ends:\n{last_lines(log, 20)}")
         if time.monotonic() > deadline:
@@ -188,13 +213,13 @@ def start_detached(settings: Settings, argv: Sequence[str] = (*COMMAND, "up"), *
 class _UpLock:
     """<data>/up.pid: one `up` per data folder."""
 
-    def __init__(self, settings: Settings) -> None:
-        self.settings = settings
+    def __init__(self, settings: Settings, teams: Sequence[str] = ()) -> None:
+        self.settings, self.teams = settings, list(teams)
         self.path = settings.data / "up.pid"
         self._file: int | None = None
 
     def __enter__(self) -> _UpLock:
-        self.path.parent.mkdir(parents=True, exist_ok=True, mode=0o700)
+        private_folder(self.path.parent)
         number = os.open(self.path, os.O_RDWR | os.O_CREAT, 0o600)
         deadline = time.monotonic() + 0.3  # somebody may be looking whether it is taken, which takes a moment
         while True:
@@ -204,7 +229,7 @@ class _UpLock:
             except BlockingIOError:
                 if time.monotonic() > deadline:
                     os.close(number)
-                    raise _taken(self.settings, self.read().get("pid")) from None
+                    raise _taken(self.settings, self.read()) from None
                 time.sleep(0.01)
         self._file = number
         self.note(ready=False)
@@ -218,10 +243,11 @@ class _UpLock:
 
     def note(self, *, ready: bool) -> None:
         assert self._file is not None
-        text = json.dumps({"pid": os.getpid(), "ready": ready}).ljust(64).encode()
-        os.pwrite(self._file, text, 0)  # one write of one length: a reader sees the old text or the new one
+        text = json.dumps({"pid": os.getpid(), "ready": ready, "teams": self.teams})
+        # one write of one length: a reader sees the old text or the new one
+        os.pwrite(self._file, text.ljust(64 + len(json.dumps(self.teams))).encode(), 0)
 
-    def read(self) -> dict[str, int]:
+    def read(self) -> dict[str, Any]:
         with contextlib.suppress(OSError, ValueError):
             return dict(json.loads(self.path.read_text()))
         return {}
@@ -235,16 +261,19 @@ class _UpLock:
         try:
             fcntl.flock(number, fcntl.LOCK_SH | fcntl.LOCK_NB)
         except BlockingIOError:
-            return self.read().get("pid")
+            pid = self.read().get("pid")
+            return int(pid) if pid is not None else None
         finally:
             os.close(number)
         return None
 
 
-def _taken(settings: Settings, pid: int | None) -> DataFolderInUse:
+def _taken(settings: Settings, said: dict[str, Any]) -> DataFolderInUse:
+    pid, teams = said.get("pid"), ", ".join(said.get("teams", []))
     return DataFolderInUse(
-        f"Shiftlead is up already on {settings.data} (process {pid or 'unknown'}). Stop it with `shiftlead down`, or "
-        "set SHIFTLEAD_HOME to another folder.",
+        f"Shiftlead is up already on {settings.data} (process {pid or 'unknown'})"
+        f"{', for ' + teams if teams else ''}. Stop it with `{called(settings, 'down', team=False)}`, or name another "
+        "folder with --home.",
         pid,
     )
 

@@ -9,11 +9,14 @@ Shiftlead installed: ValueError means do not repeat it, TimeoutError means repea
 
 from __future__ import annotations
 
+import logging
+import re
 import time
 from collections.abc import Sequence
 from typing import Any
 
 from celery import Celery
+from celery.worker.consumer import consumer as celery_consumer
 from celery.worker.request import Request
 
 from shiftlead.config.settings import Settings
@@ -30,6 +33,12 @@ __all__ = ["enqueue", "make_intake", "run_intake"]
 THREADS = 8  # they mostly wait for the ledger, which confirms many at once
 TRIES = 4
 FIRST_PAUSE_S = 0.25
+MAX_KEY = 255
+_CONTROL = re.compile(r"[\x00-\x1f\x7f-\x9f\ud800-\udfff]")
+# Messages that Celery logs with everything in them.
+_WITH_BODY = tuple(
+    getattr(celery_consumer, name) for name in ("UNKNOWN_TASK_ERROR", "INVALID_TASK_ERROR", "MESSAGE_DECODE_ERROR")
+)
 
 
 def run_intake(settings: Settings, teams: Sequence[Team]) -> int:
@@ -38,6 +47,7 @@ def run_intake(settings: Settings, teams: Sequence[Team]) -> int:
 
     connections = Connections(settings)
     app = make_intake(settings, teams, connections)
+    _hush()
     try:
         return run_celery(app, node=f"intake@{socket.gethostname()}", queues=[INTAKE_QUEUE], concurrency=THREADS)
     finally:
@@ -50,9 +60,10 @@ def make_intake(settings: Settings, teams: Sequence[Team], connections: Connecti
     known = {team.team for team in teams}
 
     @app.task(name=ENQUEUE, bind=True, ignore_result=False, Request=_Discreet, throws=(ValueError, TimeoutError))
-    def task(self: Any, draft: Any, key: str | None = None, team: str | None = None) -> str:
+    def task(self: Any, draft: Any, key: Any = None, team: Any = None) -> str:
         # A message that is delivered again is the same request: its id is the key when the sender gave none.
-        return enqueue(connections, known, draft, key=key or f"celery:{self.request.id}", team=team)
+        given = f"celery:{self.request.id}" if key is None else key
+        return enqueue(connections, known, draft, key=given, team=team)
 
     return app
 
@@ -65,8 +76,11 @@ def enqueue(connections: Connections, known: set[str], draft: Any, *, key: str, 
         TimeoutError: Shiftlead could not take it, or not confirm it. Repeat with the same key.
     """
     settings = connections.settings
+    _check_call(draft, key, team)
     try:
         parsed = parse_draft(draft, max_bytes=settings.max_ticket_bytes)
+        if team and parsed.team and team != parsed.team:
+            raise ValueError(f"The ticket names team {parsed.team!r}, the call {team!r}. Nothing was stored.")
         name = team or parsed.team or settings.team
         if name not in known:
             raise ValueError(
@@ -86,12 +100,52 @@ def enqueue(connections: Connections, known: set[str], draft: Any, *, key: str, 
     raise AssertionError("unreachable")
 
 
+def _check_call(draft: Any, key: Any, team: Any) -> None:
+    """Refuse what only another program's mistake can send. Raises ValueError."""
+    if not isinstance(draft, dict):
+        raise ValueError(
+            f"A ticket is an object with a title or a body, not {type(draft).__name__}. Nothing was stored."
+        )
+    if not isinstance(key, str) or not key.strip() or len(key) > MAX_KEY or _CONTROL.search(key):
+        raise ValueError(
+            f"`key` is a text of 1 to {MAX_KEY} characters without control characters. Nothing was stored."
+        )
+    if team is not None and not isinstance(team, str):
+        raise ValueError(f"`team` is the name of a team, not {type(team).__name__}. Nothing was stored.")
+
+
+def _hush() -> None:
+    """Celery writes what a task was called with into its log, and that is a ticket's text.
+
+    What is refused the sender is told; what fails by our fault is an error, and still logged.
+    """
+    for chatty in ("celery.app.trace", "celery.worker.request", "celery.worker.strategy"):
+        logging.getLogger(chatty).setLevel(logging.WARNING)
+    logging.getLogger("celery.worker.consumer.consumer").addFilter(_without_body)
+
+
+def _without_body(record: logging.LogRecord) -> bool:
+    """A message Celery cannot read is logged with all that is in it: say only that there was one."""
+    if record.msg in _WITH_BODY:
+        record.msg, record.args = "A message that is no task of ours was thrown away (%s).", (_kind_of(record),)
+        record.exc_info = record.exc_text = None
+    return True
+
+
+def _kind_of(record: logging.LogRecord) -> str:
+    error = record.args[0] if isinstance(record.args, tuple) and record.args else None
+    return type(error).__name__
+
+
 class _Discreet(Request):
     """A request whose arguments are shown to nobody: they are a ticket's text, and Flower shows what events carry."""
 
     def __init__(self, *args: Any, **kwargs: Any) -> None:
         super().__init__(*args, **kwargs)
         self._argsrepr, self._kwargsrepr = "(a ticket)", "{}"
+        # What the sender made of them goes on to the tracer, which logs it. So would a name of the sender's own.
+        self.request_dict.update(argsrepr="(a ticket)", kwargsrepr="{}", shadow=None)
+        self.name = ENQUEUE  # type: ignore[misc]  # the stubs take the attribute for a property
 
     def info(self, safe: bool = False) -> Any:
         return super().info(safe=True)

@@ -178,11 +178,11 @@ def _first_start(connections: Connections, teams: list[str]) -> str:
             "Start it once on 127.0.0.1, or make a key: shiftlead keys create"
         )
     secret = first_admin_key(connections.ledger, settings)
-    print(
-        f"First start: the admin key is {secret}\nIt is shown once, and kept for the local command line in "
-        f"{settings.data / 'admin_key'} (mode 0600).",
-        flush=True,
-    )
+    kept = f"kept for the local command line in {settings.data / 'admin_key'} (mode 0600)"
+    if sys.stdout.isatty():
+        print(f"First start: the admin key is {secret}\nIt is shown once, and {kept}.", flush=True)
+    else:  # a log file or a journal: others may read it, and it is kept for long
+        print(f"First start: an admin key was made. It is {kept}.", flush=True)
     return ""
 
 

@@ -20,6 +20,7 @@ from typing import Any, Protocol
 from starlette.concurrency import run_in_threadpool
 from starlette.requests import Request
 
+from shiftlead.config.private import private_folder
 from shiftlead.config.settings import Settings
 from shiftlead.queues.errors import BadInput
 
@@ -151,7 +152,7 @@ def first_admin_key(ledger: KeyLedger, settings: Settings) -> str:
     opens nothing, and the next start makes another; the other way round would lock everybody out.
     """
     secret = PREFIX + secrets.token_urlsafe(32)
-    settings.data.mkdir(parents=True, exist_ok=True)
+    private_folder(settings.data)
     _write_private(settings.data / "admin_key", secret)
     ledger.add_key(ANY_TEAM, digest_of(secret), "admin", ["admin"], None)
     return secret

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import base64
 import binascii
+import math
 from collections.abc import Iterator
 from dataclasses import dataclass
 
@@ -82,6 +83,9 @@ def _encode(queue: Queue, place: Place) -> str:
 def _decode(cursor: str) -> tuple[Queue, Place]:
     try:
         queue, score, ticket_id = base64.urlsafe_b64decode(cursor + "=" * (-len(cursor) % 4)).decode().split(" ")
-        return Queue(queue), (float(score), ticket_id)
+        place = (float(score), ticket_id)
+        if not math.isfinite(place[0]):
+            raise ValueError(score)
+        return Queue(queue), place
     except (ValueError, binascii.Error):
         raise BadInput("`after` is not what an earlier page gave as `after`.", field="after") from None

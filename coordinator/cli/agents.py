@@ -9,12 +9,12 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from .output import Run, command, group, local_time
+from .output import Run, command, group, plain
 
 if TYPE_CHECKING:
     from shiftlead.queues.ticket import AgentState
 
-__all__ = ["add", "moment"]
+__all__ = ["add", "in_zone", "moment"]
 
 AGENT = Annotated[str, typer.Argument(help="An agent of the team.", metavar="AGENT")]
 
@@ -69,7 +69,7 @@ def list_agents(run: Run) -> None:
         )  # fmt: skip
         state = f"✘ {obstacle.removeprefix(name + ' ')}" if obstacle else "✔ free"
         count = "person" if spec.human else str(len(workers))
-        table.add_row(name, spec.role, ", ".join(spec.can), f"{f.load}/{f.capacity}", count, state)
+        table.add_row(plain(name), plain(spec.role), plain(", ".join(spec.can)), f"{f.load}/{f.capacity}", count, state)
     run.say({"team": team.team, "agents": rows}, table)
 
 
@@ -91,7 +91,7 @@ def busy(
 ) -> None:
     """Hold an agent until a stated time: its tickets wait, and are served then."""
     at = moment(until, time.time())
-    _set(run, agent, reason, f"is busy until {local_time(at)}; its tickets wait until then", busy_until=at)
+    _set(run, agent, reason, f"is busy until {in_zone(at)}; its tickets wait until then", busy_until=at)
 
 
 def moment(text: str, now: float) -> float:
@@ -119,6 +119,13 @@ def moment(text: str, now: float) -> float:
     if stamp <= now:
         raise BadInput(f"{text!r} is past. Nothing was changed.", field="until")
     return stamp
+
+
+def in_zone(at: float) -> str:
+    """A moment with weekday, date and time zone: `05:00` may have meant another day or another clock."""
+    local = datetime.fromtimestamp(at).astimezone()
+    offset = local.strftime("%z")
+    return f"{local:%a %Y-%m-%d %H:%M:%S} {local.tzname()} (UTC{offset[:3]}:{offset[3:5]})"
 
 
 def _set(run: Run, agent: str, reason: str, what: str, **values: Any) -> None:

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from .output import Run, command, group, local_time
+from .output import Run, command, group, local_time, plain
 
 if TYPE_CHECKING:
     from shiftlead.queues.ledger import Ledger
@@ -76,6 +76,9 @@ def create(
     from shiftlead.coordinator.api.auth import create_key
     from shiftlead.queues.errors import NotFound
 
+    from .doors import use_running_team
+
+    use_running_team(run)
     team = load_team(run.settings.team, run.settings, overlay=run.settings.overlay)
     if agent and agent not in team.agents:
         raise NotFound(f"Team {team.team!r} has no agent {agent!r}. It has: {', '.join(team.agents)}.")
@@ -102,7 +105,6 @@ def revoke(run: Run, name: Annotated[str, typer.Argument(help="Name or hash of t
 def list_keys(run: Run) -> None:
     """List the keys, without their secrets."""
     from rich.table import Table
-    from rich.text import Text
 
     with _ledger(run) as ledger:
         keys = [*ledger.keys("*"), *ledger.keys(run.settings.team)]
@@ -113,7 +115,12 @@ def list_keys(run: Run) -> None:
     for key in keys:
         state = f"✘ revoked {local_time(key.revoked_at)}" if key.revoked_at else "✔ valid"
         table.add_row(
-            Text(key.name), key.team, " ".join(key.scopes), key.agent or "-", local_time(key.created_at), state
+            plain(key.name),
+            plain(key.team),
+            " ".join(key.scopes),
+            plain(key.agent or "-"),
+            local_time(key.created_at),
+            state,
         )
         rows.append(
             {
@@ -129,6 +136,9 @@ def _ledger(run: Run) -> Iterator[Ledger]:
     """The ledger, open for writing; its tables are made if this is the first use of the data folder."""
     from shiftlead.queues.ledger import Ledger
 
+    from .doors import use_running_team
+
+    use_running_team(run)
     run.settings.data.mkdir(parents=True, exist_ok=True, mode=0o700)
     ledger = Ledger(run.settings.database_address)
     try:

@@ -89,6 +89,7 @@ class Show:
     took_s: float = 0.0
     complete: bool = False
     _kills: int = 0
+    killed: str = ""  # number of the ticket whose worker was killed
     _victim: tuple[str, str, float] | None = None  # ticket id, worker, when
     _killed: bool = False
 
@@ -164,7 +165,13 @@ class Show:
                         os.kill(pid, signal.SIGKILL)
                     self._kills += 1
                     self._victim = (ticket.id, ticket.worker or "", time.monotonic())
-                    self.board.say(f"  kill -9 {pid}: the worker of {agent}, which holds {ticket.number}")
+                    self.killed = ticket.number
+                    others = ", ".join(t.number for t in held if t and t.worker == ticket.worker and t != ticket)
+                    beside = f" (and {others})" if others else ""
+                    self.board.say(
+                        f"  kill -9 {pid}: the worker of {agent}, which holds {ticket.number}{beside}; "
+                        "another process will finish it"
+                    )
                     return
 
     def _snapshot(self, connections: Connections, elapsed: float) -> Any:
@@ -193,10 +200,12 @@ class Show:
 @contextlib.contextmanager
 def _processes(settings: Settings, board: Board) -> Iterator[None]:
     """Server, coordinator and a worker per agent, all ready; stopped at the end, whatever happens."""
+    from shiftlead.agents.brain_check import require_brains
     from shiftlead.config.team import load_team
     from shiftlead.coordinator.supervisor import Supervisor, processes_for
 
     team = load_team(TEAM, settings, overlay=settings.overlay)
+    require_brains([team], settings, apart=True)
     wanted = [p for p in processes_for(settings, [team], web=False, flower=False) if p.name != "intake"]
     supervisor = Supervisor(wanted, logs=settings.data / "logs", say=lambda text: board.say(f"  {text}"), grace_s=10.0)
     ready, failed = threading.Event(), []

@@ -10,6 +10,7 @@ from dataclasses import dataclass
 from datetime import datetime
 from statistics import median
 
+from shiftlead.agents.cues import cut
 from shiftlead.config.team import Team
 from shiftlead.queues.ticket import Line
 
@@ -43,17 +44,24 @@ class Record:
     median_s: float | None
 
 
-def five_events(team: Team, lines: Sequence[Line]) -> list[Event]:
-    """The five events, found or not. `lines`: the team's whole ledger in its order."""
+def five_events(team: Team, lines: Sequence[Line], *, killed: str = "") -> list[Event]:
+    """The five events, found or not. `lines`: the team's whole ledger in its order.
+
+    `killed` is the ticket whose worker was killed, where one knows: it is named before others that were given back,
+    if the ledger says the same of it.
+    """
     stories = _stories(lines)
     found = (
         ("handed from support to engineering, back, and resolved by support", _handed_over(team, stories, lines)),
         ("held while the decision-maker was busy, and served afterwards", _held(team, stories)),
         ("escalated because it took too long", _escalated(stories)),
-        ("given back by a killed worker and finished by another process", _survived(stories)),
+        (
+            "given back by a killed worker and finished by another process",
+            sorted(_survived(stories), key=lambda found: found[0] != killed),
+        ),
         ("nobody can do it: escalated, and closed with the reason by the decision-maker", _closed(team, stories)),
     )
-    return [Event(what, *next(events, ("", "not in the ledger"))) for what, events in found]
+    return [Event(what, *next(iter(events), ("", "not in the ledger"))) for what, events in found]
 
 
 def records(team: Team, lines: Sequence[Line]) -> list[Record]:
@@ -164,7 +172,7 @@ def _closed(team: Team, stories: Stories) -> Found:
         escalated = any(x.move == "escalate" for x in story)
         end = story[-1]
         if escalated and end.move == "fail" and _name(end.actor) in deciders and end.reason:
-            yield end.number, f"{_name(end.actor)}: {end.reason[:90].rstrip()}"
+            yield end.number, f"{_name(end.actor)}: {cut(end.reason, 160)}"
 
 
 def _role(team: Team, actor: str) -> str:

@@ -2,19 +2,17 @@
 
 from __future__ import annotations
 
-import shlex
-import shutil
-import sys
 from dataclasses import asdict
-from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import typer
 from rich.text import Text
 
 from shiftlead.config.team import load_team
+from shiftlead.coordinator.hints import called
 from shiftlead.queues.ledger import Ledger
 from shiftlead.queues.ledger_verify import verify
+from shiftlead.queues.lifecycle import State
 
 from .demo_events import five_events, records
 from .demo_view import summary_table
@@ -25,7 +23,7 @@ if TYPE_CHECKING:
 
     from .demo import Show
 
-__all__ = ["tell"]
+__all__ = ["in_all", "tell"]
 
 
 def tell(run: Run, settings: Settings, show: Show) -> None:
@@ -34,12 +32,14 @@ def tell(run: Run, settings: Settings, show: Show) -> None:
     ledger = Ledger(settings.database_address, read_only=True)
     try:
         lines = [line for _, line in ledger.events(settings.team, limit=1_000_000, after=0)]
-        stored = {t.number for t, _ in ledger.recent_completed(settings.team, 1_000_000) if t.parent is None}
+        closed = [ticket for ticket, _ in ledger.recent_completed(settings.team, 1_000_000)]
         audit = verify(ledger, settings.team)
     finally:
         ledger.close()
-    events, track = five_events(team, lines), records(team, lines)
+    events, track = five_events(team, lines, killed=show.killed), records(team, lines)
+    stored = {t.number: t for t in closed if t.parent is None}
     completed = [number for number in show.numbers if number in stored]
+    failed = sum(stored[number].state == State.FAILED for number in completed)
     enqueued = len(show.numbers) + len(show.refused)
     lost = enqueued - len(completed)
     verified = "ledger verified" if audit.ok else f"ledger NOT verified ({audit.found} problems)"
@@ -53,6 +53,8 @@ def tell(run: Run, settings: Settings, show: Show) -> None:
     said: list[Any] = [
         "",
         summary_table(track),
+        "",
+        Text(in_all(len(completed), failed, len(closed) - len(stored))),
         "",
     ]
     for event in events:
@@ -85,36 +87,28 @@ def tell(run: Run, settings: Settings, show: Show) -> None:
         raise typer.Exit(1)
 
 
+def in_all(completed: int, failed: int, handed_on: int) -> str:
+    """How the tickets that went in become the number in the completed queue."""
+    closed = f"{completed} completed"
+    if failed:
+        closed += f", of them {failed} closed as failed with a reason"
+    if handed_on:
+        closed += f"; {completed + handed_on} with the {handed_on} that agents handed on"
+    return closed
+
+
 def _next(run: Run, settings: Settings, number: str) -> list[str]:
     """What to do next, in commands that work as they stand."""
-    cli, home = _command(), shlex.quote(_near(settings.data))
+    own = run.home is None  # without --home, `up` means the usual data folder and not the demonstration's
+    start = called(run.settings if own else settings, "up", team=False, home=not own)
     usual = run.settings if run.home is None else settings
-    http, flower = f"http://{usual.host}:{usual.port}/docs", f"http://{usual.host}:{usual.flower_port}"
+    http, flower = f"http://{usual.host}:{usual.port}/openapi.json", f"http://{usual.host}:{usual.flower_port}"
     return [
         "Next:",
-        f"  {cli} show {number} --home {home}",
-        f"  {cli} why {number} --home {home}",
-        f"  {cli} audit verify --home {home}",
+        f"  {called(settings, 'show', number)}",
+        f"  {called(settings, 'why', number)}",
+        f"  {called(settings, 'audit', 'verify')}",
         f"  data folder: {settings.data} (delete it when you have seen enough)",
-        f"  make up (or {cli} up): it stays up, with HTTP at {http} and Flower at {flower}",
-        f"  {cli} team init acme: a team of your own",
+        f"  {'make up (or ' + start + ')' if own else start}: it stays up, with HTTP at {http} and Flower at {flower}",
+        f"  {called(settings, 'team', 'init', 'acme', team=False, home=False)}: a team of your own",
     ]
-
-
-def _command() -> str:
-    """How this command line was called, so that it can be called again from here."""
-    program = Path(sys.argv[0])
-    if program.name != "shiftlead":
-        return f"{shlex.quote(_near(Path(sys.executable)))} -m shiftlead.coordinator"
-    found = shutil.which("shiftlead")
-    if found and Path(found).exists() and program.exists() and Path(found).samefile(program):
-        return "shiftlead"
-    return shlex.quote(_near(program.absolute()))
-
-
-def _near(path: Path) -> str:
-    """The path as one would type it here."""
-    try:
-        return str(path.relative_to(Path.cwd()))
-    except ValueError:
-        return str(path)

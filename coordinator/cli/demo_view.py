@@ -17,6 +17,7 @@ from shiftlead.coordinator.assignment import AgentFacts
 from shiftlead.queues.ticket import Line
 
 from .demo_events import Record
+from .output import plain, safe
 
 __all__ = ["Board", "Snapshot", "summary_table"]
 
@@ -64,7 +65,7 @@ class Board:
     def say(self, text: str) -> None:
         """A line that stays."""
         if not self.quiet:
-            self.console.print(text, markup=False, soft_wrap=True)
+            self.console.print(safe(text), markup=False, soft_wrap=True)
             if self._live is None:
                 sys.stdout.flush()
 
@@ -89,12 +90,12 @@ def summary_table(track: Sequence[Record]) -> Table:
         table.add_column(name, justify="right", no_wrap=True)
     for one in track:
         median = "-" if one.median_s is None else f"{one.median_s:.2f} s"
-        table.add_row(one.agent, str(one.done), str(one.handed_on), median)
+        table.add_row(plain(one.agent), str(one.done), str(one.handed_on), median)
     return table
 
 
 def _picture(moment: Snapshot) -> Group:
-    head = Text(f"{moment.elapsed_s:4.0f} s   {moment.enqueued} of {moment.total} tickets enqueued   {moment.doing}")
+    head = plain(f"{moment.elapsed_s:4.0f} s   {moment.enqueued} of {moment.total} tickets enqueued   {moment.doing}")
     bars = Table.grid(padding=(0, 2))
     whole = max(moment.total, sum(moment.counts.values()), 1)
     for name, colour in COLOURS.items():
@@ -108,18 +109,18 @@ def _picture(moment: Snapshot) -> Group:
         obstacle = agent.obstacle(moment.now).removeprefix(f"{agent.name} ")
         load = "■" * agent.load + "□" * max(0, agent.capacity - agent.load)
         agents.add_row(
-            Text(agent.name),
+            plain(agent.name),
             Text(load, style="cyan"),
-            Text(f"✘ {obstacle}" if obstacle else "✔ free", style="" if obstacle else "green"),
+            plain(f"✘ {obstacle}" if obstacle else "✔ free", "" if obstacle else "green"),
         )
     story = Table.grid(padding=(0, 2))
     for line in moment.events:
         ago_s = max(0.0, moment.now - line.at)
         story.add_row(
             Text(f"{ago_s:4.1f} s ago", style="dim"),
-            Text(line.number or line.ticket),
-            Text(line.move),
-            Text(line.actor),
-            Text(" ".join(line.reason.split())[:70], style="dim", overflow="ellipsis", no_wrap=True),
+            plain(line.number or line.ticket),
+            plain(line.move),
+            plain(line.actor),
+            Text(safe(" ".join(line.reason.split())[:70]), style="dim", overflow="ellipsis", no_wrap=True),
         )  # fmt: skip
     return Group(head, Text(), bars, Text(), agents, Text(), story)

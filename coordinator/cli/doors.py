@@ -6,6 +6,7 @@
 from __future__ import annotations
 
 import getpass
+import os
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -20,7 +21,7 @@ if TYPE_CHECKING:
     from shiftlead.queues.ticket import Draft, Ticket
     from shiftlead.queues.views import View
 
-__all__ = ["Door", "Looking", "local_desk", "me", "open_door", "open_view"]
+__all__ = ["Door", "Looking", "local_desk", "me", "open_door", "open_view", "use_running_team"]
 
 
 class Door(Protocol):
@@ -121,6 +122,7 @@ def stopped_ledger(run: Run) -> Iterator[Any]:
     from shiftlead.queues.errors import Unavailable
     from shiftlead.queues.ledger import Ledger
 
+    use_running_team(run)
     if not run.settings.database_url and not (run.settings.data / "ledger.db").exists():
         raise Unavailable(not_running())
     ledger = Ledger(run.settings.database_address, read_only=True)
@@ -128,6 +130,22 @@ def stopped_ledger(run: Run) -> Iterator[Any]:
         yield ledger
     finally:
         ledger.close()
+
+
+def use_running_team(run: Run) -> None:
+    """Mean the team that runs here, where nobody named one and exactly one runs; says so on stderr, once."""
+    from shiftlead.config.settings import get_settings
+    from shiftlead.coordinator.supervisor import running_teams
+
+    settings = run.settings
+    if run.team_names or settings.url or "team" in settings.model_fields_set:
+        return
+    teams = running_teams(settings)
+    if len(teams) == 1 and teams[0] != settings.team:
+        run.remark(f"Team {teams[0]}: it is the one that runs on this data folder.")
+        os.environ["SHIFTLEAD_TEAM"] = teams[0]
+        get_settings.cache_clear()
+        run.__dict__.pop("settings", None)  # read again, with the team
 
 
 def me() -> str:
@@ -170,6 +188,7 @@ def _connections(run: Run) -> Iterator[Connections | None]:
 
     from shiftlead.queues.connect import Connections
 
+    use_running_team(run)
     connections = Connections(run.settings)
     try:
         try:

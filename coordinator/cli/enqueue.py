@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import shlex
 import sys
 from collections.abc import Iterator
 from contextlib import contextmanager, nullcontext
@@ -12,7 +13,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from .output import Run, command
+from .output import Run, command, safe
 
 if TYPE_CHECKING:
     from shiftlead.queues.ticket import Draft
@@ -70,10 +71,33 @@ def enqueue(
     elif what.endswith((".jsonl", ".ndjson")):
         _many(run, what, key, strict, fields)
     else:
+        _refuse_file(what)
         _one(run, {"body": what, "source": "cli"} | fields, key)
 
 
+def _refuse_file(what: str) -> None:
+    """The name of a file is hardly the text of a ticket: a slip would store the name and lose what was meant.
+
+    Raises:
+        BadInput: there is such a file here, and it is no .jsonl.
+    """
+    from shiftlead.queues.errors import BadInput
+
+    try:
+        there = len(what) < 1000 and "\n" not in what and Path(what).expanduser().is_file()
+    except (OSError, ValueError, RuntimeError):  # not a path at all
+        return
+    if there:
+        name = shlex.quote(what)
+        raise BadInput(
+            f"{what} is a file, and not a .jsonl one. Nothing was stored. One ticket a line: name it .jsonl, or send "
+            f'it with `... enqueue - < {name}`. Its content as one ticket: `... enqueue "$(cat {name})"`.',
+            field="body",
+        )
+
+
 def _one(run: Run, fields: dict[str, Any], key: str | None) -> None:
+    from shiftlead.coordinator.hints import called
     from shiftlead.queues.errors import BadInput, ShiftleadError
     from shiftlead.queues.ticket import parse_draft
 
@@ -87,10 +111,11 @@ def _one(run: Run, fields: dict[str, Any], key: str | None) -> None:
     if isinstance(answer, ShiftleadError):
         raise answer
     ticket = answer.ticket
+    follow = called(run.settings, "show", ticket.number)
     word = "is stored" if answer.created else "was stored before under this key"
     run.say(
         {"created": answer.created, "ticket": ticket.model_dump(mode="json")},
-        f"✔ {ticket.number} {word}. Follow it: shiftlead show {ticket.number}",
+        f"✔ {ticket.number} {word}. Follow it: {follow}",
     )
 
 
@@ -105,6 +130,9 @@ class _Tally:
     worst: int = 0
 
     def bad(self, line: int, message: str, code: int) -> None:
+        # The door speaks of one ticket; beside lines that were stored its "nothing" would mean the whole file.
+        for nothing in ("Nothing of it was stored.", "Nothing was stored."):
+            message = message.replace(nothing, "This line was not stored.")
         self.errors.append({"line": line, "error": message})
         self.worst = max(self.worst, code)
 
@@ -119,7 +147,7 @@ def _many(run: Run, name: str, key: str | None, strict: bool, defaults: dict[str
         nonlocal told
         for error in tally.errors[told:]:
             if not run.as_json:
-                print(f"{tally.name}:{error['line']}: {error['error']}", file=sys.stderr)
+                print(safe(f"{tally.name}:{error['line']}: {error['error']}"), file=sys.stderr)
         told = len(tally.errors)
 
     with _lines(name) as (lines, total):
@@ -191,8 +219,15 @@ def _finish(run: Run, tally: _Tally, *, stored_none: bool = False) -> None:
     if tally.stored:
         parts[0] += f" ({tally.stored[0]} … {tally.stored[-1]})" if len(tally.stored) > 1 else f" ({tally.stored[0]})"
     parts += [f"{tally.known:,} stored before"] if tally.known else []
-    parts += [f"{bad:,} bad" + (", so nothing was stored" if stored_none else "")] if bad else []
-    mark = "✘" if bad else "✔"
+    parts += (
+        [
+            f"{bad:,} bad"
+            + (", so nothing was stored (--strict)" if stored_none else f" line{'s' * (bad != 1)} left out")
+        ]
+        if bad
+        else []
+    )
+    mark = "✘" if not tally.stored and not tally.known and bad else "✔"
     run.say(
         {"stored": len(tally.stored), "numbers": tally.stored, "known": tally.known, "errors": tally.errors},
         f"{mark} {' · '.join(parts)}",

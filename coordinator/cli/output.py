@@ -10,6 +10,7 @@ from __future__ import annotations
 import inspect
 import json
 import os
+import re
 import sys
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
@@ -22,10 +23,14 @@ import typer
 
 if TYPE_CHECKING:
     from rich.console import Console, RenderableType
+    from rich.text import Text
 
     from shiftlead.config.settings import Settings
 
-__all__ = ["EXIT_CODES", "Run", "ago", "command", "console", "fail", "group", "guarded", "in_time", "local_time"]
+__all__ = [
+    "EXIT_CODES", "Run", "ago", "command", "console", "fail", "group", "guarded", "in_time", "local_time", "plain",
+    "safe",
+]  # fmt: skip
 
 EXIT_CODES = (
     "Exit codes: 0 ok · 1 unexpected · 2 bad input · 3 not found · 4 refused · 5 unavailable (try again).\n\n"
@@ -33,6 +38,8 @@ EXIT_CODES = (
     "First steps: shiftlead demo · shiftlead up · shiftlead enqueue 'My order 4711 is late' · shiftlead list"
 )
 SHARED = "Everywhere"
+# C0 without tab and line feed, C1, what turns the direction of writing, odd line ends, halves of a character
+HIDDEN = re.compile(r"[\x00-\x08\x0b-\x1f\x7f-\x9f\u061c\u200e\u200f\u2028-\u202e\u2066-\u2069\ud800-\udfff]")
 
 
 @dataclass(frozen=True)
@@ -57,17 +64,17 @@ class Run:
     def say(self, data: Any, *parts: RenderableType) -> None:
         """Print the answer: `data` as JSON, or `parts` for people."""
         if self.as_json:
-            print(json.dumps(data, ensure_ascii=False, default=str))
+            print(_json(data))
             return
         from rich.text import Text
 
         out = console()
         for part in parts:  # a sentence is never cut into lines: a pipe or the terminal does that itself
-            out.print(part, markup=False, soft_wrap=isinstance(part, str | Text))
+            out.print(_harmless(part), markup=False, soft_wrap=isinstance(part, str | Text))
 
     def remark(self, text: str) -> None:
         """Something beside the answer: on stderr, so that a pipe gets the answer alone."""
-        console(stderr=True).print(text, style="dim", markup=False, soft_wrap=True)
+        console(stderr=True).print(safe(text), style="dim", markup=False, soft_wrap=True)
 
 
 def command(
@@ -128,9 +135,9 @@ def guarded(as_json: bool) -> Iterator[None]:
 def fail(message: str, code: int, as_json: bool) -> None:
     """Say what went wrong and end with `code`."""
     if as_json:
-        print(json.dumps({"error": message, "exit_code": code}, ensure_ascii=False), file=sys.stderr)
+        print(_json({"error": message, "exit_code": code}), file=sys.stderr)
     else:
-        console(stderr=True).print(f"✘ {message}", style="red", markup=False, soft_wrap=True, highlight=False)
+        console(stderr=True).print(safe(f"✘ {message}"), style="red", markup=False, soft_wrap=True, highlight=False)
     raise typer.Exit(code)
 
 
@@ -141,6 +148,18 @@ def console(*, stderr: bool = False) -> Console:
     stream = sys.stderr if stderr else sys.stdout
     width = None if stream.isatty() or os.environ.get("COLUMNS") else 160
     return Console(stderr=stderr, width=width, highlight=False)
+
+
+def safe(text: str) -> str:
+    """The text with what a terminal would obey, or would turn round, made visible; line breaks and tabs stay."""
+    return HIDDEN.sub(_visible, text)
+
+
+def plain(text: str, style: str = "") -> Text:
+    """Somebody's text for a table or a panel: no markup, no control characters."""
+    from rich.text import Text
+
+    return Text(safe(text), style=style)
 
 
 def ago(seconds: float) -> str:
@@ -208,6 +227,8 @@ def _meaning(error: Exception) -> tuple[str, int]:
 
     if isinstance(error, ShiftleadError):
         return str(error), error.exit_code
+    if type(error).__name__ == "TeamNotFound":  # by name: importing the team reader costs every command 100 ms
+        return str(error), 3
     if isinstance(error, ValidationError):
         first = error.errors()[0]
         where = ".".join(str(p) for p in first["loc"])
@@ -237,6 +258,26 @@ def not_running() -> str:
         f"No Shiftlead is running on this data folder ({settings.data}): start one with `shiftlead up`, or name "
         "another folder with --home."
     )
+
+
+def _json(data: Any) -> str:
+    """What a terminal would obey is escaped: the same JSON, and harmless to look at."""
+    text = json.dumps(data, ensure_ascii=False, default=str)
+    return HIDDEN.sub(lambda found: f"\\u{ord(found[0]):04x}", text)
+
+
+def _harmless(part: RenderableType) -> RenderableType:
+    """A sentence is cleaned here; tables and panels are made of `plain` texts."""
+    from rich.text import Text
+
+    if isinstance(part, Text) and HIDDEN.search(part.plain):
+        return plain(part.plain, str(part.style))
+    return safe(part) if isinstance(part, str) else part
+
+
+def _visible(found: re.Match[str]) -> str:
+    code = ord(found[0])
+    return chr(0x2400 + code) if code < 0x20 else "␡" if code == 0x7F else f"\\u{code:04X}"
 
 
 def _plain(text: str) -> str:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import os
+import sys
 from collections.abc import Callable
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -10,10 +12,11 @@ import typer
 from .output import Run, command
 
 if TYPE_CHECKING:
+    from shiftlead.config.settings import Settings
     from shiftlead.config.team import Team
     from shiftlead.coordinator.supervisor import Supervisor
 
-__all__ = ["add"]
+__all__ = ["add", "flower_login"]
 
 PANEL = "Start and stop"
 ONE = "Single processes"
@@ -54,36 +57,48 @@ def up(
     What dies is started again. Ctrl-C (or `shiftlead down`) stops all of it in reverse; work in hand is finished or
     given back first.
     """
+    from shiftlead.agents.brain_check import require_brains
     from shiftlead.coordinator import supervisor
+    from shiftlead.coordinator.hints import called
 
     settings, teams = run.settings, _teams(run)
+    supervisor.refuse_second(settings)
+    require_brains(teams, settings, apart=True)
+    names = ",".join(run.teams)
     key_before = (settings.data / "admin_key").exists()
     say = _sayer(run)
     if detach:
-        argv = [*supervisor.COMMAND, "up", "--team", ",".join(run.teams)]
+        argv = [*supervisor.COMMAND, "up", "--team", names]
         argv += ["--no-web"] * without_web + ["--no-flower"] * without_flower
         pid = supervisor.start_detached(settings, argv)
-        _addresses(run, key_before, web=not without_web, flower=not without_flower, pid=pid)
+        _addresses(run, not key_before, web=not without_web, flower=not without_flower, pid=pid)
         return
     say(f"Starting Shiftlead on {settings.data} for {', '.join(t.team for t in teams)}")
 
     def ready(_: Supervisor) -> None:
-        _addresses(run, key_before, web=not without_web, flower=not without_flower)
+        # What is no terminal is a log: `up --detach` writes this one, and says the key itself.
+        _addresses(run, not key_before and sys.stdout.isatty(), web=not without_web, flower=not without_flower)
 
     code = supervisor.up(settings, teams, web=not without_web, flower=not without_flower, on_ready=ready, say=say)
-    say("Stopped. Nothing is lost: start again with `shiftlead up`.")
+    say(f"Stopped. Nothing is lost: start again with `{called(settings, 'up', team=names)}`.")
     raise typer.Exit(code)
 
 
 def down(run: Run) -> None:
     """Stop the Shiftlead that runs on this data folder, and wait until it is gone."""
-    from shiftlead.coordinator.supervisor import stop_running
+    from shiftlead.coordinator.hints import called
+    from shiftlead.coordinator.supervisor import running_teams, stop_running
 
+    teams = running_teams(run.settings)
     pid = stop_running(run.settings)
     if pid is None:
         run.say({"stopped": None}, f"Nothing runs on {run.settings.data}.")
         return
-    run.say({"stopped": pid}, f"✔ stopped (process {pid}). The tickets are in {run.settings.data}.")
+    again = called(run.settings, "up", team=",".join(teams) or True)
+    run.say(
+        {"stopped": pid},
+        f"✔ stopped (process {pid}). The tickets are in {run.settings.data}. Start again: {again}",
+    )
 
 
 def coordinator(run: Run) -> None:
@@ -108,13 +123,17 @@ def worker(
 
     if sum((bool(agent), bool(role), everybody)) != 1:
         raise BadInput("Say for whom to work: --agent NAME, --role ROLE or --all.", field="agent")
-    _prepare(run, "worker")
     from shiftlead.agents.__main__ import keep_worker
+    from shiftlead.agents.brain_check import require_brains
     from shiftlead.agents.worker import agents_for
     from shiftlead.config.team import load_team
+    from shiftlead.coordinator.supervisor import running
 
     team = load_team(run.teams[0], run.settings, overlay=run.settings.overlay)
     names = agents_for(team, agent or [], role=role) if agent or role else []
+    if running(run.settings) != os.getppid():  # `up` has looked already
+        require_brains([team], run.settings, names, apart=True)
+    _prepare(run, "worker")
     raise typer.Exit(keep_worker(run.settings, team, names, concurrency))
 
 
@@ -127,7 +146,7 @@ def intake(run: Run) -> None:
 
 
 def web(run: Run) -> None:
-    """Run the HTTP door; its documentation is at /docs."""
+    """Run the HTTP door; its description is at /openapi.json."""
     _prepare(run, "web")
     from shiftlead.coordinator.api.app import run_web
 
@@ -178,23 +197,44 @@ def _sayer(run: Run) -> Callable[[str], None]:
     return say
 
 
-def _addresses(run: Run, key_before: bool, *, web: bool, flower: bool, pid: int | None = None) -> None:
-    """Where everything is; the admin key only when it has just been made."""
+def flower_login(settings: Settings) -> str:
+    """Where the login of Flower stands; its user, never its password."""
+    if settings.flower_auth:
+        user, _, _ = settings.flower_auth.partition(":")
+        return f"login {user}, the password is the one in SHIFTLEAD_FLOWER_AUTH"
+    file = settings.data / "flower_auth"
+    user = file.read_text().partition(":")[0] if file.exists() else "shiftlead"
+    return f"login {user}, the password is in {file} (user:password)"
+
+
+def _addresses(run: Run, with_key: bool, *, web: bool, flower: bool, pid: int | None = None) -> None:
+    """Where everything is. `with_key`: and the admin key, which has just been made."""
+    from shiftlead.coordinator.hints import called
+
     s = run.settings
     data: dict[str, Any] = {"ready": True, "data": str(s.data)}
     lines = ["", f"✔ Shiftlead is up. Data folder: {s.data}"]
     if web:
         data["http"] = f"http://{s.host}:{s.port}"
-        lines.append(f"  HTTP    {data['http']}/docs")
+        lines.append(f"  HTTP    {data['http']}/openapi.json")
     if flower:
         data["flower"] = f"http://{s.host}:{s.flower_port}"
-        lines.append(f"  Flower  {data['flower']}")
+        login = flower_login(s)
+        data["flower_login"] = login
+        lines.append(f"  Flower  {data['flower']}, {login}")
     key = s.data / "admin_key"
-    if key.exists() and not key_before:
-        data["admin_key"] = key.read_text().strip()
-        lines.append(f"  Admin key, shown once here and kept in {key}: {data['admin_key']}")
+    if key.exists():
+        data["admin_key_file"] = str(key)
+        if not with_key:
+            lines.append(f"  Admin   the key is in {key}")
+        else:
+            data["admin_key"] = key.read_text().strip()
+            lines.append(f"  Admin key, shown once here and kept in {key}: {data['admin_key']}")
     if pid is not None:
         data["pid"] = pid
-    stop = f"shiftlead down (process {pid})" if pid is not None else "Ctrl-C, or shiftlead down"
+    down_ = called(s, "down", team=False)
+    stop = f"{down_} (process {pid})" if pid is not None else f"Ctrl-C, or {down_}"
+    first = called(s, "enqueue", "My order 4711 is late", team=run.teams[0])
+    lines += [f"  Enqueue {first}"]
     lines += [f"  Logs    {s.data / 'logs'}", f"  Stop    {stop}", ""]
     run.say(data, *lines)

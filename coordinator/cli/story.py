@@ -5,7 +5,6 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable, Sequence
 from typing import TYPE_CHECKING, Any
 
-from rich.markup import escape
 from rich.panel import Panel
 from rich.table import Table
 from rich.text import Text
@@ -13,7 +12,7 @@ from rich.tree import Tree
 
 from shiftlead.queues.lifecycle import State
 
-from .output import ago, in_time, local_time
+from .output import ago, in_time, local_time, plain
 
 if TYPE_CHECKING:
     from shiftlead.queues.ticket import Line, Ticket
@@ -46,8 +45,8 @@ def ticket_table(tickets: Iterable[Ticket], now: float, who: Callable[[Ticket], 
     for t in tickets:
         urgent = "bold red" if t.priority == "urgent" else ""
         table.add_row(
-            state_text(t.state), t.number, Text(t.priority, style=urgent), Text(t.type), Text(one_line(t.title)),
-            Text(who(t)), ago(now - t.created_at), in_time(t.ladder_at, now) if t.is_open else "-",
+            state_text(t.state), plain(t.number), plain(t.priority, urgent), plain(t.type), plain(one_line(t.title)),
+            plain(who(t)), ago(now - t.created_at), in_time(t.ladder_at, now) if t.is_open else "-",
         )  # fmt: skip
     return table
 
@@ -62,7 +61,7 @@ def head(ticket: Ticket, now: float) -> Panel:
     category = f" · {t.category}" if t.category else ""
     came = f"{local_time(t.created_at)} ({in_time(t.created_at, now)})"
     rows: list[tuple[str, Any]] = [
-        ("state", Text.assemble(state_text(t.state), f"  in {t.queue}{holder}")),
+        ("state", Text.assemble(state_text(t.state), plain(f"  in {t.queue}{holder}"))),
         ("type", f"{t.type}{category}   priority {t.priority}   needs {', '.join(t.needs) or '-'}"),
         ("from", f"{t.reporter or t.customer or '-'} by {t.source}, {came}"),
     ]  # fmt: skip
@@ -78,11 +77,11 @@ def head(ticket: Ticket, now: float) -> Panel:
     if t.links:
         rows.append(("links", "\n".join(t.links)))
     for name, value in rows:
-        facts.add_row(name, value if isinstance(value, Text) else Text(value))
+        facts.add_row(name, value if isinstance(value, Text) else plain(value))
     if t.body and t.body.strip() != t.title.strip():
         facts.add_row("", "")
-        facts.add_row("body", Text(cut(t.body, 1200)))
-    return Panel(facts, title=escape(f"{t.number}  {one_line(t.title)[:100]}"), title_align="left")
+        facts.add_row("body", plain(cut(t.body, 1200)))
+    return Panel(facts, title=plain(f"{t.number}  {one_line(t.title)[:100]}"), title_align="left")
 
 
 def timeline(lines: Sequence[Line], now: float) -> Table:
@@ -97,7 +96,7 @@ def timeline(lines: Sequence[Line], now: float) -> Table:
     for line in lines:
         after = "" if before is None else f"+{_fine(line.at - before)}"
         state = state_text(State(line.after)) if line.after and line.before != line.after else Text("")
-        table.add_row(local_time(line.at), after, line.move, line.actor, state, Text(_what(line)))
+        table.add_row(local_time(line.at), after, plain(line.move), plain(line.actor), state, plain(_what(line)))
         before = line.at
     if lines:
         table.caption = f"{len(lines)} lines, the last {ago(now - lines[-1].at)} ago"
@@ -127,10 +126,10 @@ def replies(ticket: Ticket) -> list[Any]:
     for answer in ticket.answers:
         text = str(answer.get("reply") or answer.get("summary") or answer.get("error") or answer.get("decision") or "")
         who = f"{answer.get('agent') or 'somebody'} ({answer.get('number') or answer.get('ticket') or 'a child'})"
-        parts.append(Panel(Text(cut(text, 2000)), title=escape(f"answer of {who}"), title_align="left"))
+        parts.append(Panel(plain(cut(text, 2000)), title=plain(f"answer of {who}"), title_align="left"))
     if ticket.result:
         title, body = report_parts(ticket.result)
-        parts.append(Panel(Text(body), title=escape(title), title_align="left"))
+        parts.append(Panel(plain(body), title=plain(title), title_align="left"))
     return parts
 
 
@@ -201,7 +200,7 @@ def _node_text(node: Node, current: str) -> Text:
     asked = f"  asked by {t.asked_by}" if t.asked_by else ""
     here = "  ◂" if t.id == current else ""
     return Text.assemble(
-        state_text(t.state), Text(f"  {t.number} {t.type}: {one_line(t.title)[:80]}{asked}{here}", style=style)
+        state_text(t.state), plain(f"  {t.number} {t.type}: {one_line(t.title)[:80]}{asked}{here}", style)
     )
 
 

@@ -8,7 +8,7 @@ from typing import Annotated
 
 import typer
 
-from .output import Run, command, group
+from .output import Run, command, group, plain
 
 __all__ = ["add"]
 
@@ -30,12 +30,19 @@ def add(app: typer.Typer) -> None:
 def check(
     run: Run, team: Annotated[str | None, typer.Argument(help="Name or path; default: every team there is.")] = None
 ) -> None:
-    """Check a team file: every error with file, line and column. Warnings do not fail it."""
-    from shiftlead.config.team import check_team, list_teams
+    """Check a team: its file, and that every agent's brain can be loaded. Warnings do not fail it.
+
+    Each error has its file, line and column. To load a python brain its module is run.
+    """
+    from shiftlead.agents.brain_check import brain_problems
+    from shiftlead.config.team import check_team, list_teams, load_team
 
     overlay = run.settings.overlay
     names = [team] if team else list(list_teams(run.settings))
     found = {name: check_team(name, run.settings, overlay=overlay) for name in names}
+    for name, problems in found.items():
+        if not any(p.severity == "error" for p in problems):
+            problems += brain_problems(load_team(name, run.settings, overlay=overlay), run.settings)
     errors = sum(p.severity == "error" for problems in found.values() for p in problems)
     data = {
         "ok": not errors,
@@ -66,16 +73,19 @@ def init(
     into: Annotated[Path | None, typer.Option(help="Folder of teams; default: the first of SHIFTLEAD_TEAMS.")] = None,
 ) -> None:
     """Write a small team of your own: team.yaml and an agents.py with three functions to change."""
-    from shiftlead.config.scaffold import init_team
+    from shiftlead.config.scaffold import FIRST_AGENT, init_team
+    from shiftlead.coordinator.hints import called
 
     root = (into or next(iter(run.settings.teams), Path("teams"))).expanduser()
     files = init_team(name, root)
+    # The name will do where teams are looked for; elsewhere the folder has to be named.
+    known = name if root in run.settings.teams else str(root / name)
     run.say(
         {"team": name, "folder": str(root / name), "files": [str(p) for p in files]},
         f"✔ team {name} is in {root / name}: {', '.join(p.name for p in files)}",
-        f"  Check it:  shiftlead team check {name}",
-        f"  Try it:    shiftlead try --team {name} AGENT 'a ticket'",
-        f"  Start it:  shiftlead up --team {name}",
+        f"  Check it:  {called(run.settings, 'team', 'check', known, team=False, home=False)}",
+        f"  Try it:    {called(run.settings, 'try', FIRST_AGENT, 'a ticket', team=known, home=False)}",
+        f"  Start it:  {called(run.settings, 'up', team=known)}",
     )
 
 
@@ -90,7 +100,7 @@ def list_all(run: Run) -> None:
     table.add_column("team", no_wrap=True)
     table.add_column("file", overflow="fold")
     for name, file in found.items():
-        table.add_row(name, str(file))
+        table.add_row(plain(name), plain(str(file)))
     run.say({"teams": {name: str(file) for name, file in found.items()}}, table)
 
 

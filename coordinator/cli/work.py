@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import json
 import os
+import shlex
+import shutil
 import signal
 import socket
 import threading
@@ -13,7 +15,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from .output import Run, command
+from .output import Run, command, plain
 
 if TYPE_CHECKING:
     from shiftlead.agents.agent import Agent, Report, Work
@@ -25,6 +27,7 @@ __all__ = ["add"]
 PANEL = "Agents"
 LOOK_S, LONGEST_LOOK_S = 0.1, 1.0  # pause between two looks at an empty queue
 RETRIES = 5
+REPORT_EXAMPLE = '{"kind": "resolved", "reply": "Your order is on its way.", "summary": "looked up the parcel"}'
 
 
 def add(app: typer.Typer) -> None:
@@ -41,6 +44,8 @@ def add(app: typer.Typer) -> None:
         examples=[
             "shiftlead work --agent devin_engineering --exec './my_agent.sh'",
             "shiftlead work --agent ada --exec 'python agent.py' --once",
+            "A report, as the program prints it: " + REPORT_EXAMPLE,
+            'Others: {"kind": "ask_requester", "question": "..."}  {"kind": "failed", "error": "..."}',
         ],
     )(work)  # fmt: skip
 
@@ -56,17 +61,20 @@ def try_agent(
 ) -> None:
     """Run an agent's brain on one ticket, here and now. Nothing is stored and no server is needed."""
     from shiftlead.agents.agent import as_report
-    from shiftlead.agents.brains import brain_for
+    from shiftlead.agents.brain_check import load_brain
     from shiftlead.config.team import load_team
     from shiftlead.queues.errors import BadInput, NotFound
 
+    from .doors import use_running_team
+
+    use_running_team(run)
     team = load_team(run.settings.team, run.settings, overlay=run.settings.overlay)
     if agent not in team.agents:
         raise NotFound(f"Team {team.team!r} has no agent {agent!r}. It has: {', '.join(team.agents)}.")
     spec = team.agents[agent]
     if spec.human or spec.brain == "outside":
         raise BadInput(f"{agent} is a person or an agent from outside: there is no brain to run.", field="agent")
-    brain = brain_for(spec.brain, role=spec.role, folder=team.folder, settings=run.settings)
+    brain = load_brain(team, agent, run.settings)
     made = _work_in_memory(
         team, agent, text, type or spec.can[0], customer, _object(context, "--context") if context else {},
         _file_object(steps) if steps else {},
@@ -83,9 +91,7 @@ def try_agent(
             f"{agent}'s brain ({spec.brain}) raised {type_name(error)}: {error}{_place(error)}"
         ) from error
     took_s = time.monotonic() - started
-    from rich.markup import escape
     from rich.panel import Panel
-    from rich.text import Text
 
     from .story import report_parts
 
@@ -93,7 +99,7 @@ def try_agent(
     below = f"{spec.brain}, {took_s * 1000:.0f} ms, nothing stored"
     run.say(
         report.model_dump(mode="json"),
-        Panel(Text(body), title=escape(f"{agent}: {title}"), title_align="left", subtitle=escape(below)),
+        Panel(plain(body), title=plain(f"{agent}: {title}"), title_align="left", subtitle=plain(below)),
     )  # fmt: skip
 
 
@@ -105,21 +111,69 @@ def work(
     ],
     once: Annotated[bool, typer.Option("--once", help="End after one ticket.")] = False,
 ) -> None:
-    """Run any program as an agent: each ticket starts it once. Ctrl-C gives the ticket in hand back."""
+    """Run any program as an agent: each ticket starts it once. Ctrl-C gives the ticket in hand back.
+
+    The program gets one Work as JSON on stdin (ticket, history, answers, ...), prints one report as JSON on stdout
+    and ends with 0. Its stderr is for its own messages.
+    """
     from shiftlead.agents.brains import ExecBrain
     from shiftlead.queues.errors import NotFound
 
     from .doors import local_desk
 
+    _refuse_not_executable(program)
     brain = ExecBrain(program, Path.cwd(), limit_s=run.settings.run_deadline_s)
     with local_desk(run) as desk:
         if agent not in desk.team.agents:
             raise NotFound(f"Team {desk.team.team!r} has no agent {agent!r}. It has: {', '.join(desk.team.agents)}.")
+        _warn_of_rivals(run, desk, agent)
         before = signal.signal(signal.SIGTERM, _interrupt)
         try:
             _Puller(run, desk, agent, brain).pull(once)
         finally:
             signal.signal(signal.SIGTERM, before)
+
+
+def _refuse_not_executable(program: str) -> None:
+    """Before any ticket: a file of the user's that cannot be run as a program.
+
+    Raises:
+        BadInput: says what to do.
+    """
+    from shiftlead.queues.errors import BadInput
+
+    try:
+        first = shlex.split(program)[0]
+    except (ValueError, IndexError):
+        return  # the brain itself says what is wrong with it
+    path = Path(first).expanduser()
+    if not path.is_file() or os.access(path, os.X_OK) or ("/" not in first and shutil.which(first)):
+        return
+    by_python = f", or run it with an interpreter: --exec {shlex.quote('python ' + first)}" * first.endswith(".py")
+    raise BadInput(
+        f"{first} is a file, but not one that can be run: it is not executable. Nothing was started. Make it so with "
+        f"`chmod +x {shlex.quote(first)}` (its first line names the interpreter, as #!/bin/sh){by_python}.",
+        field="exec",
+    )
+
+
+def _warn_of_rivals(run: Run, desk: Desk, agent: str) -> None:
+    """A running worker of the same agent hears of each ticket first, so this program would wait in vain."""
+    from shiftlead.queues.presence import Presence
+
+    there = Presence(desk.store.client, desk.keys, desk.clock, desk.settings).live().get(agent, [])
+    workers = [w for w in there if w.worker]
+    if not workers:
+        return
+    pids = ", ".join(str(w.pid) for w in workers)
+    spec = desk.team.agents[agent]
+    run.remark(
+        "⚠ "
+        f"{agent} has {len(workers)} running worker{'s' * (len(workers) != 1)} (process {pids}), which will get its "
+        f"tickets first; this program may never see one. Either set `brain: outside` for {agent} in "
+        f"{desk.team.folder / 'team.yaml'} and start Shiftlead again, or stop that worker."
+        + ("" if spec.brain == "outside" else f" (Its brain there is {spec.brain}.)")
+    )
 
 
 class _Puller:

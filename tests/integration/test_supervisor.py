@@ -247,6 +247,14 @@ def test_a_team_gets_a_worker_for_each_agent_that_is_a_program(tmp_path: Path) -
     assert "redis" not in names
 
 
+def test_the_doors_of_several_teams_serve_them_all(tmp_path: Path) -> None:
+    """EN-01: `up --team att,oth` takes tickets for both."""
+    teams: Any = [SimpleNamespace(team=name, agents={}) for name in ("att", "oth")]
+    found = {p.name: list(p.argv)[-2:] for p in processes_for(Settings(home=tmp_path), teams) if p.argv}
+    assert [found[name] for name in ("intake", "web", "flower")] == [["--team", "att,oth"]] * 3
+    assert found["coordinator-oth"] == ["--team", "oth"]
+
+
 def test_children_read_the_settings_of_the_parent(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     settings = Settings(
         home=tmp_path, teams=[Path("a"), Path("b c")], insecure_redis=True, lease_s=2.5, overlay=tmp_path / "o.yaml"

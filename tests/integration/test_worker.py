@@ -418,6 +418,18 @@ def test_any_celery_client_can_send_a_ticket_by_name_and_gets_its_number(crew: C
             send({"title": "another"}, key="order-17")
         with pytest.raises(ValueError, match="no team 'nobody'"):
             send({"title": "x"}, team="nobody")
+        for draft in (["a secret canary"], "a secret canary", 7, None):
+            with pytest.raises(ValueError, match="Nothing was stored"):
+                send(draft)
+        for key in (7, ["k"], "", "k" * 256, "a\nb", "\x1b[2J"):
+            with pytest.raises(ValueError, match="`key`"):
+                send({"title": "a secret canary"}, key=key)
+        with pytest.raises(ValueError, match="`team`"):
+            send({"title": "x"}, team={"a": "secret canary"})
+        with pytest.raises(ValueError, match="names team 'crew', the call 'other'"):
+            send({"title": "x", "team": "crew"}, team="other")
+        client.send_task("shiftlead.enqeue", args=["a secret canary"], queue="shiftlead.intake")
+        assert send({"title": "Refund", "body": "a secret canary"}, key="order-17") == number
     finally:
         process.terminate()
         code = process.wait(15)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import base64
 import json
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
@@ -339,6 +340,9 @@ def test_a_list_comes_in_pages_that_lose_nothing(door: Door) -> None:
 
     assert sorted(seen) == sorted(made) and len(seen) == 7 and pages == 3
     is_problem(door.http.get("/v1/tickets?after=xx", headers=key), 422)
+    for score in ("nan", "inf", "-inf"):
+        cursor = base64.urlsafe_b64encode(f"intake {score} x".encode()).decode()
+        is_problem(door.http.get("/v1/tickets", params={"after": cursor}, headers=key), 422)
     is_problem(door.http.get("/v1/tickets?limit=0", headers=key), 422)
     is_problem(door.http.get("/v1/tickets?state=lost", headers=key), 422)
 

@@ -212,3 +212,41 @@ def test_a_missing_program_is_refused_before_any_ticket(tmp_path: Path) -> None:
             brain_for(brain, role="support", folder=tmp_path, settings=Settings())
     (tmp_path / "plain.txt").write_text("not a program")
     assert failed(run("exec:./plain.txt", tmp_path)).retryable
+
+
+def test_a_program_sees_a_few_variables_and_none_of_the_house(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """I24: a secret is not given away because nobody thought of its name."""
+    for name in ("OPENAI_API_KEY", "AWS_SECRET_ACCESS_KEY", "SHIFTLEAD_KEY", "SHIFTLEAD_REDIS_URL", "DATABASE_URL"):
+        monkeypatch.setenv(name, "canary")
+    monkeypatch.setenv("LC_TIME", "C")
+    brain = program(
+        tmp_path, "import json, os\nprint(json.dumps({'kind': 'resolved', 'reply': str(dict(os.environ))}))"
+    )
+    report = run(brain, tmp_path)
+    assert isinstance(report, Resolved) and "canary" not in report.reply
+    assert "'LC_TIME'" in report.reply and "'PATH'" in report.reply
+
+
+@pytest.mark.skipif(not Path("/proc/self/environ").exists(), reason="needs /proc")
+@pytest.mark.parametrize("ends", ['print(\'{"kind": "resolved", "reply": "ok"}\')', "time.sleep(60)"])
+def test_a_grandchild_in_a_session_of_its_own_does_not_survive(tmp_path: Path, ends: str) -> None:
+    """I17: also when its parent has ended, so that it belongs to init."""
+    brain = program(
+        tmp_path,
+        "import pathlib, subprocess, sys, time\n"
+        "code = 'import os, pathlib, subprocess, sys, time\\n'"
+        '\'child = subprocess.Popen(["sleep", "300"], start_new_session=True, stdout=2)\\n\''
+        "'pathlib.Path(\"pid\").write_text(str(child.pid))\\n'\n"
+        "subprocess.run([sys.executable, '-c', code], start_new_session=True)\n" + ends,
+    )
+    run(brain, tmp_path, deadline=time.time() + 2.0)
+    assert gone(int((tmp_path / "pid").read_text()))
+
+
+def test_the_deadline_is_counted_on_the_clock_of_the_caller(tmp_path: Path) -> None:
+    """I5."""
+    brain = program(tmp_path, "import time\ntime.sleep(60)")
+    agent = brain_for(brain, role="support", folder=tmp_path, settings=Settings(), now=lambda: 1000.0)
+    began = time.monotonic()
+    assert "no report within 0.2 s" in failed(agent.handle(some_work(deadline=1000.2))).error
+    assert time.monotonic() - began < 10

@@ -192,3 +192,10 @@ def test_working_hours_follow_summer_time() -> None:
 def test_times_are_read_as_people_write_them(text: str | int, seconds: float) -> None:
     """FO-01."""
     assert duration_s(text) == seconds
+
+
+@pytest.mark.parametrize(("text", "says"), [("a: " + "[" * 20_000, "too deep"), ("#" * 1_000_001, "larger than")])
+def test_a_file_that_would_exhaust_us_is_a_problem_and_no_crash(tmp_path: Path, text: str, says: str) -> None:
+    """I17."""
+    [problem] = check_team(write(tmp_path, text), SETTINGS)
+    assert says in problem.message and problem.severity == "error"
