@@ -61,8 +61,9 @@ def up(
     from shiftlead.coordinator import supervisor
     from shiftlead.coordinator.hints import called
 
-    settings, teams = run.settings, _teams(run)
+    settings = run.settings
     supervisor.refuse_second(settings)
+    teams = _teams(run)
     require_brains(teams, settings, apart=True)
     names = ",".join(run.teams)
     key_before = (settings.data / "admin_key").exists()

@@ -12,7 +12,7 @@ from rich.tree import Tree
 
 from shiftlead.queues.lifecycle import State
 
-from .output import ago, in_time, local_time, plain
+from .output import ago, console, in_time, local_time, plain
 
 if TYPE_CHECKING:
     from shiftlead.queues.ticket import Line, Ticket
@@ -26,6 +26,8 @@ SYMBOLS = {
     State.RESOLVED: ("✔", "green"), State.FAILED: ("✘", "red"), State.CANCELLED: ("–", "dim"),
 }  # fmt: skip
 
+WIDE = 110  # columns; below that a table does without what is only nice to see
+
 
 def state_text(state: State) -> Text:
     """The state in words, with its symbol."""
@@ -35,18 +37,29 @@ def state_text(state: State) -> Text:
 
 def ticket_table(tickets: Iterable[Ticket], now: float, who: Callable[[Ticket], str]) -> Table:
     """One row per ticket."""
+    rows = list(tickets)
     table = Table(box=None, pad_edge=False, header_style="bold")
-    for name in ("state", "number", "priority", "type"):
-        table.add_column(name, no_wrap=True)
-    table.add_column("title", ratio=1, no_wrap=True, overflow="ellipsis", min_width=20)
-    table.add_column("agent", no_wrap=True)
-    table.add_column("age", justify="right", no_wrap=True)
-    table.add_column("escalates", justify="right", no_wrap=True)
-    for t in tickets:
+    # What names a ticket is never cut: the title gives way first, and a narrow window does without the rest.
+    table.add_column("state", no_wrap=True, min_width=11)
+    table.add_column("number", no_wrap=True, min_width=max((len(t.number) for t in rows), default=10))
+    wide = console().width >= WIDE
+    if wide:
+        table.add_column("priority", no_wrap=True, min_width=8)
+        table.add_column("type", no_wrap=True, max_width=18)
+    agents = min(18, max((len(who(t)) for t in rows), default=5))
+    title = console().width - 11 - 10 - agents - 8 - 2 * 4 if not wide else None
+    table.add_column("title", ratio=1 if wide else None, no_wrap=True, overflow="ellipsis", width=title, min_width=12)
+    table.add_column("agent", no_wrap=True, min_width=agents, overflow="ellipsis")
+    table.add_column("age", justify="right", no_wrap=True, min_width=4)
+    if wide:
+        table.add_column("escalates", justify="right", no_wrap=True, min_width=9)
+    for t in rows:
         urgent = "bold red" if t.priority == "urgent" else ""
+        middle = [plain(t.priority, urgent), plain(t.type)] if wide else []
+        last = [in_time(t.ladder_at, now) if t.is_open else "-"] if wide else []
         table.add_row(
-            state_text(t.state), plain(t.number), plain(t.priority, urgent), plain(t.type), plain(one_line(t.title)),
-            plain(who(t)), ago(now - t.created_at), in_time(t.ladder_at, now) if t.is_open else "-",
+            state_text(t.state), plain(t.number), *middle, plain(one_line(t.title)), plain(who(t)),
+            ago(now - t.created_at), *last,
         )  # fmt: skip
     return table
 
@@ -86,6 +99,8 @@ def head(ticket: Ticket, now: float) -> Panel:
 
 def timeline(lines: Sequence[Line], now: float) -> Table:
     """The ledger's lines: absolute time, time since the line before, what, who, why."""
+    if console().width < WIDE:
+        return _narrow_timeline(lines, now)
     table = Table(
         box=None, pad_edge=False, header_style="bold", title="Story", title_justify="left", title_style="bold"
     )
@@ -98,6 +113,23 @@ def timeline(lines: Sequence[Line], now: float) -> Table:
         state = state_text(State(line.after)) if line.after and line.before != line.after else Text("")
         table.add_row(local_time(line.at), after, plain(line.move), plain(line.actor), state, plain(_what(line)))
         before = line.at
+    if lines:
+        table.caption = f"{len(lines)} lines, the last {ago(now - lines[-1].at)} ago"
+        table.caption_justify = "left"
+    return table
+
+
+def _narrow_timeline(lines: Sequence[Line], now: float) -> Table:
+    """The same story in a narrow window: time, move and state in one row, what and who below it."""
+    table = Table.grid(padding=(0, 1))
+    table.title, table.title_justify, table.title_style = "Story", "left", "bold"
+    table.add_column(no_wrap=True)
+    table.add_column(overflow="fold")
+    for line in lines:
+        moved = state_text(State(line.after)) if line.after and line.before != line.after else Text("")
+        table.add_row(local_time(line.at)[-8:], Text.assemble(plain(f"{line.move}  "), moved, plain(f"  {line.actor}")))
+        if what := _what(line):
+            table.add_row("", plain(cut(what, 300)))
     if lines:
         table.caption = f"{len(lines)} lines, the last {ago(now - lines[-1].at)} ago"
         table.caption_justify = "left"

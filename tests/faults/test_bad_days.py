@@ -203,7 +203,7 @@ def test_up_finds_an_occupied_port_and_a_taken_folder_and_touches_neither(short_
         pid = json.loads(shiftlead(short_folder, "up", "--detach", *here, *quiet, code=0))["pid"]
         running = set(processes_of(home))
         said = shiftlead(short_folder, "up", *here, *quiet, code=5)
-        assert "up already" in said and str(pid) in said and "shiftlead down" in said
+        assert "up already" in said and str(pid) in said and " down " in said
         assert set(processes_of(home)) == running
         assert "stored" in shiftlead(short_folder, "enqueue", "still here?", *here, code=0)
     finally:

@@ -29,7 +29,7 @@ from shiftlead.queues.presence import Presence
 from shiftlead.queues.ticket import Draft, Line
 from tests.cluster import Cluster, running_cluster
 
-pytestmark = [pytest.mark.real, pytest.mark.xdist_group("processes")]
+pytestmark = pytest.mark.real
 SEED = int(os.environ.get("SOAK_SEED", "500"))
 TICKETS, POSTERS, AHEAD = 500, 4, 80
 FAULTS = (

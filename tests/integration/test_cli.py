@@ -16,7 +16,9 @@ import pytest
 from shiftlead.config.settings import Settings
 from shiftlead.coordinator.supervisor import processes_for, running
 from shiftlead.queues.lifecycle import State
+from shiftlead.queues.report import AskHuman
 from tests.cluster import Cluster, running_cluster
+from tests.desks import assigned
 
 pytestmark = pytest.mark.real
 CLI = [sys.executable, "-m", "shiftlead.coordinator"]
@@ -104,8 +106,10 @@ def test_agents_are_held_paused_and_listed(cluster: Cluster) -> None:
 
 def test_people_approve_deny_note_and_cancel(cluster: Cluster) -> None:
     """EN-10: a person answers an approval; the refusal says what is possible."""
-    asking = cluster.accept("pay it back", type="approval", needs=["approval"])
-    cluster.in_state(asking, State.READY)
+    parent = cluster.in_state(cluster.accept("pay it back"), State.READY)
+    held = cluster.desk.claim(assigned(cluster.desk, parent, "ann").id, "ann", "w1")
+    waiting = cluster.desk.report(held.id, held.token, AskHuman(action="pay", arguments={}), agent="ann")
+    asking = cluster.in_state(cluster.desk.find(waiting.awaits[0]), State.READY)
     answered = json.loads(shiftlead(cluster, "approve", asking.number, "--reason", "fine", "--json").stdout)
     assert answered["state"] == "resolved" and answered["result"]["decision"] == "approve"
 

@@ -20,7 +20,7 @@ from shiftlead.config.settings import Settings
 from shiftlead.coordinator import embedded
 from shiftlead.coordinator.embedded import DataFolderInUse, EmbeddedServer, NoRedis, find_binary, wait_for_redis
 
-pytestmark = [pytest.mark.real, pytest.mark.xdist_group("processes")]
+pytestmark = pytest.mark.real
 
 PARENT = """
 import sys, time

@@ -16,7 +16,7 @@ from shiftlead.queues.ledger import Ledger
 from shiftlead.queues.ledger_verify import verify
 from tests.cluster import Cluster, clean_environment, free_port, listens, processes_of
 
-pytestmark = [pytest.mark.real, pytest.mark.xdist_group("processes")]
+pytestmark = pytest.mark.real
 ROOT = Path(__file__).resolve().parents[2]
 SIX = ["redis", "coordinator", "agents", "intake", "web", "flower"]
 

@@ -24,7 +24,7 @@ from shiftlead.coordinator.children import Proc, StartFailed, Supervisor
 from shiftlead.coordinator.embedded import DataFolderInUse, EmbeddedServer
 from shiftlead.coordinator.supervisor import environment, processes_for, running, start_detached, stop_running
 
-pytestmark = [pytest.mark.real, pytest.mark.xdist_group("processes")]
+pytestmark = pytest.mark.real
 
 # A small process: writes that it is up, and that it was asked to stop.
 LIVES = 'trap \'echo "stop $0" >> "$1"; exit 0\' TERM; echo "up $0" >> "$1"; while :; do sleep 0.02; done'

@@ -15,7 +15,7 @@ import pytest
 
 from tests.cluster import clean_environment, free_port, processes_of
 
-pytestmark = [pytest.mark.real, pytest.mark.xdist_group("processes")]
+pytestmark = pytest.mark.real
 ROOT = Path(__file__).resolve().parents[2]
 SECTION = "Bring your own agents"
 OURS = "We found the second charge for order 1234 and sent it back today, says Mia's own function."

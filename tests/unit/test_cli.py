@@ -130,7 +130,7 @@ def test_the_commands_are_those_that_are_promised() -> None:
         (("try", "iris_support", " "), 2, "no text"),
         (("try", "iris_support", "x", "--context", "[]"), 2, "JSON object"),
         (("try", "iris_support", "x", "--steps", "gone.json"), 2, "gone.json"),
-        (("team", "check", "front_ofice"), 2, "front_office"),
+        (("team", "check", "front_ofice"), 3, "front_office"),
         (("team", "init", "Not A Name"), 2, "small letters"),
         (("worker",), 2, "--agent NAME"),
         (("audit", "verify"), 5, "shiftlead up"),

@@ -208,6 +208,7 @@ def test_the_one_team_that_runs_is_meant_when_none_is_named(
         assert call("up") == 5  # a second one says which teams run
         assert "for acme" in capsys.readouterr().err
     monkeypatch.delenv("SHIFTLEAD_TEAM")
+    get_settings.cache_clear()
     with _UpLock(settings, ["acme", "beta"]):
         several = Run(as_json=False)
         use_running_team(several)

@@ -8,8 +8,9 @@ from io import StringIO
 import pytest
 from rich.console import Console, Group
 
-from shiftlead.coordinator.cli.output import Run, safe
+from shiftlead.coordinator.cli.output import Run, console, safe
 from shiftlead.coordinator.cli.story import head, replies, ticket_table, timeline
+from shiftlead.queues.lifecycle import State
 from shiftlead.queues.ticket import Line, Ticket
 
 NASTY = "\x1b]0;owned\x07 \x1b[2J \x9b31m \u202egnp [red]loud[/] [/] \r\x7f"
@@ -52,3 +53,21 @@ def test_a_line_of_an_answer_is_cleaned_too_and_json_stays_the_same(capsys: pyte
 
 def test_what_people_write_stays_as_it_is() -> None:
     assert safe("Grüße,\n\tΔ → 你好 🙂") == "Grüße,\n\tΔ → 你好 🙂"
+
+
+@pytest.mark.parametrize("columns", ["80", "60", "160"])
+def test_a_ticket_can_be_named_from_the_list_in_any_window(monkeypatch: pytest.MonkeyPatch, columns: str) -> None:
+    """The number and the state are never cut; the title gives way."""
+    monkeypatch.setenv("COLUMNS", columns)
+    tickets = [
+        Ticket(id=str(n), number=f"T-2026-{n:03d}", team="t", title="a very long title " * 10, state=State.WAITING,
+               assigned_to="devin_engineering", type="production_change")
+        for n in range(1, 4)
+    ]  # fmt: skip
+    out = console()
+    with out.capture() as shown:
+        out.print(ticket_table(tickets, 100.0, lambda t: t.assigned_to or ""))
+    for ticket in tickets:
+        line = next(line for line in shown.get().splitlines() if ticket.number in line)
+        assert "waiting" in line
+        assert len(line) <= int(columns)
