@@ -68,6 +68,21 @@ def running_server(folder: Path, *options: str, binary: str = "") -> Iterator[st
         process.wait(10)
 
 
+SLOW_FIRST = ("test_demo", "test_mini_soak", "test_own_agents", "test_model", "test_cli", "test_killed_workers")
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """The long ones begin first, so that the parallel runners end together."""
+
+    def rank(item: pytest.Item) -> int:
+        name = item.path.stem
+        if name in SLOW_FIRST and "unit" not in item.path.parts:
+            return SLOW_FIRST.index(name)
+        return len(SLOW_FIRST) + (0 if item.get_closest_marker("real") else 1)
+
+    items.sort(key=rank)
+
+
 @pytest.fixture
 def short_folder() -> Iterator[Path]:
     """A temporary folder whose path is short enough for a Unix socket."""

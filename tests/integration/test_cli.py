@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import shlex
 import socket
 import subprocess
 import sys
@@ -131,7 +132,7 @@ def test_any_program_can_work_as_an_agent(cluster: Cluster) -> None:
         "print(json.dumps({'kind': 'resolved', 'reply': 'seen: ' + work['ticket']['body']}))\n"
     )
     ticket = cluster.accept("a cable")
-    command = f"{sys.executable} {program}"
+    command = shlex.join([sys.executable, str(program)])
     done = json.loads(shiftlead(cluster, "work", "--agent", "ann", "--exec", command, "--once", "--json").stdout)
     assert done == {"number": ticket.number, "report": "resolved", "state": "resolved"}
 

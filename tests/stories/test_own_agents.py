@@ -101,7 +101,11 @@ def test_from_a_clone_to_a_ticket_resolved_by_the_users_own_function(clone: Clon
 
     assert processes_of(clone.home)
     assert "stopped" in clone.run(clone.command("down"))
-    assert processes_of(clone.home) == []
+    # A child that ends by its parent's end does so a moment later.
+    deadline = time.monotonic() + 5
+    while left := processes_of(clone.home):
+        assert time.monotonic() < deadline, left
+        time.sleep(0.02)
     print(f"from the clone to the resolved ticket and down again: {time.monotonic() - began:.1f} s")
 
 
