@@ -25,7 +25,7 @@ from shiftlead.queues.errors import BadInput, ShiftleadError, Unavailable
 
 from .embedded import EmbeddedServer, last_lines
 
-__all__ = ["Proc", "StartFailed", "StartRefused", "Status", "Supervisor"]
+__all__ = ["Proc", "StartFailed", "StartRefused", "Status", "Supervisor", "say_at_once"]
 
 POLL_S = 0.05
 FIRST_BACKOFF_S, LONGEST_BACKOFF_S = 0.1, 10.0
@@ -81,6 +81,11 @@ class _Child:
     restarts: int = 0
 
 
+def say_at_once(text: str) -> None:
+    """Print a line now: whoever reads a pipe must not wait for the end."""
+    print(text, flush=True)
+
+
 class Supervisor:
     """Runs `processes`. `start`, `watch` and `stop` belong to one thread, which must live as long as the children.
 
@@ -93,7 +98,7 @@ class Supervisor:
         *,
         logs: Path,
         on_death: Callable[[Proc, int, int], None] | None = None,
-        say: Callable[[str], None] = print,
+        say: Callable[[str], None] = say_at_once,
         grace_s: float = 15.0,
     ) -> None:
         self.logs, self.on_death, self.say, self.grace_s = logs, on_death, say, grace_s

@@ -29,7 +29,7 @@ from shiftlead.config.team import Team
 from shiftlead.queues.errors import BadInput, Unavailable
 from shiftlead.queues.keys import Keys
 
-from .children import Proc, StartFailed, StartRefused, Status, Supervisor
+from .children import Proc, StartFailed, StartRefused, Status, Supervisor, say_at_once
 from .embedded import DataFolderInUse, EmbeddedServer, last_lines
 from .hints import called
 
@@ -50,7 +50,7 @@ def up(
     flower: bool = True,
     on_ready: Callable[[Supervisor], None] | None = None,
     on_death: Callable[[Proc, int, int], None] | None = None,
-    say: Callable[[str], None] = print,
+    say: Callable[[str], None] = say_at_once,
 ) -> int:
     """Start everything and keep it running until SIGTERM, SIGINT or SIGHUP. Returns 0.
 
