@@ -36,7 +36,7 @@ check: .venv/.test-ready ## style, types and the direction of the imports
 	@$(BIN)/lint-imports
 
 test: check ## check, and every test
-	@$(BIN)/pytest -n 4 --dist load --maxschedchunk=1
+	@$(BIN)/pytest -n 3 --dist load --maxschedchunk=1
 
 lock: ## write both lock files anew from pyproject.toml (needs uv)
 	@compile() { echo 'setuptools>=77' > .build/build.in; uv pip compile --universal --python-version 3.11 \

@@ -95,8 +95,9 @@ class Committer:
 
     def history(self, ticket_id: str) -> list[Line]:
         """Every line of the ticket: what SQL has, and what is still on its way there."""
-        recorded = self.ledger.lines(self.team.team, ticket_id) if self.ledger is not None else []
+        # Redis first: a line leaves it only after it stands in SQL, so in this order none is missed on its way.
         later = self.store.client.hgetall(self.keys.lines(ticket_id))
+        recorded = self.ledger.lines(self.team.team, ticket_id) if self.ledger is not None else []
         lines = {line.seq: line for line in recorded}
         for seq, text in later.items():
             lines.setdefault(int(seq), Line.model_validate_json(text).model_copy(update={"seq": int(seq)}))

@@ -608,9 +608,9 @@ def test_the_writer_records_thousands_of_lines_a_second(desk: Desk, capsys: pyte
     took = time.perf_counter() - began - 0.01
     cpu = resource.getrusage(resource.RUSAGE_SELF).ru_utime - cpu
 
-    began = time.perf_counter()
+    began = time.process_time()  # the processor's seconds: other tests run beside this one
     report = verify(desk.ledger, TEAM)
-    audited = time.perf_counter() - began
+    audited = time.process_time() - began
 
     with capsys.disabled():
         print(
