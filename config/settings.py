@@ -63,6 +63,10 @@ class Settings(BaseSettings):
     lag_s: float = Field(5.0, gt=0, description="seconds the ledger may be behind before intake closes")
     lag_lines: int = Field(50_000, ge=1, description="ledger lines it may be behind before intake closes")
     socket_timeout_s: float = Field(5.0, gt=0, description="seconds any Redis call may take")
+    per_customer: int = Field(5, ge=1, description="ready tickets of one customer; the others stand behind them")
+    retain_s: float = Field(604_800.0, gt=0, description="seconds a completed ticket stays in Redis; SQL keeps it")
+    calendar_refresh_s: float = Field(300.0, gt=0, description="seconds between two readings of an agent's calendar")
+    notice_group_s: float = Field(60.0, ge=0, description="seconds in which notices to one target become one message")
     notices: str = Field(
         "", description="file escalation notices are appended to; empty = notices.jsonl in the data folder"
     )

@@ -19,8 +19,11 @@ from .rules import RuleError, near
 from .settings import Settings
 from .team_check import Problem, find_problems, rule_place
 from .team_file import (
+    Affinity,
     AgentSpec,
+    Brief,
     Gate,
+    Intake,
     Keywords,
     Ladder,
     LadderStep,
@@ -32,13 +35,17 @@ from .team_file import (
 )
 
 __all__ = [
-    "AgentSpec", "Gate", "Keywords", "Ladder", "LadderStep", "Limits", "Person", "Problem", "Route", "SHIPPED", "Team",
-    "TeamError", "TeamNotFound", "check_team", "list_teams", "load_team", "team_schema",
+    "Affinity", "AgentSpec", "Brief", "Gate", "Intake", "Keywords", "Ladder", "LadderStep", "Limits", "Person",
+    "Problem", "Route", "SHIPPED", "Team", "TeamError", "TeamNotFound", "check_team", "list_teams", "load_team",
+    "team_schema",
 ]  # fmt: skip
 
 SHIPPED = Path(__file__).parent / "teams"
-PARTS = {"agents": AgentSpec, "people": Person, "routes": Route, "escalations": Ladder, "gates": Gate,
-         "keywords": Keywords}  # fmt: skip
+PARTS = {
+    "affinity": Affinity, "agents": AgentSpec, "people": Person, "routes": Route, "escalations": Ladder, "gates": Gate,
+    "keywords": Keywords,
+}  # fmt: skip
+SECTIONS: dict[str, Any] = {"limits": Limits, "intake": Intake, "brief": Brief}
 
 
 class TeamError(ValueError):
@@ -180,8 +187,8 @@ def _known(at: tuple[Any, ...]) -> list[str]:
     """Keys that may stand in the mapping at `at`."""
     if not at:
         model: Any = TeamFile
-    elif at[0] == "limits":
-        model = Limits
+    elif at[0] in SECTIONS:
+        model = SECTIONS[str(at[0])]
     elif at[0] == "escalations" and len(at) > 2:
         model = LadderStep
     else:

@@ -17,13 +17,14 @@ from .team_file import Team
 
 __all__ = ["Problem", "find_problems", "rule_place"]
 
-LISTS = words("links needs requires_handoff excluded children lineage answers checks awaits")
+LISTS = words("links needs requires_handoff excluded children lineage answers checks awaits marks joined")
 MAPS = words("context packet steps attempts result")
 NUMBERS = words(
     "team_version hops round version token life created_at updated_at due ready_at assigned_at closed_at not_before "
-    "claim_by lease_until ladder ladder_at accept_by expires_at waits_until"
+    "claim_by lease_until ladder ladder_at accept_by expires_at waits_until weight ladder_left looks_left "
+    "first_reply_at escalations"
 )
-FLAGS = frozenset({"alone", "suspect"})
+FLAGS = frozenset({"alone", "suspect", "behind", "withheld", "aided"})
 
 
 @dataclass(frozen=True, slots=True)
@@ -65,6 +66,7 @@ class _Check:
         yield from self._routes()
         yield from self._ladders()
         yield from self._gates()
+        yield from self._slots()
         yield from self._keywords()
         yield from self._rules()
         yield from self._reach()
@@ -160,6 +162,29 @@ class _Check:
             agent = self.team.agents.get(gate.approver)
             if gate.human and agent is not None and not agent.human:
                 yield self._at("error", at, f"only a person may say yes here, and {gate.approver} is not `human: true`")
+            if gate.then is not None and gate.then not in self._who():
+                then = ("gates", index, "then")
+                yield self._unknown("error", then, f"unknown approver {gate.then!r}", gate.then, self._who())
+            if gate.then == gate.approver:
+                yield self._at("warning", ("gates", index, "then"), f"{gate.then} has let it expire already")
+
+    def _slots(self) -> Iterator[Problem]:
+        for name, agent in self.team.agents.items():
+            for capability, slots in agent.weights.items():
+                at = ("agents", name, "weights", capability)
+                if capability not in agent.can:
+                    yield self._unknown(
+                        "warning", at, f"{name} cannot {capability!r}", capability, agent.can, ", so this is not used"
+                    )
+                if slots > agent.capacity:
+                    yield self._at(
+                        "error", at, f"{slots} slots, and {name} has {agent.capacity}: it could never take one"
+                    )
+            path = agent.calendar
+            if path and "://" not in path and not (self.team.folder / path).expanduser().is_file():
+                yield self._at(
+                    "warning", ("agents", name, "calendar"), f"there is no file {path!r} in the team's folder"
+                )
 
     def _keywords(self) -> Iterator[Problem]:
         roles = [a.role for a in self.team.agents.values()]
@@ -175,6 +200,7 @@ class _Check:
             *((("routes", i, "when"), r.when) for i, r in enumerate(self.team.routes)),
             *((("escalations", i, "when"), r.when) for i, r in enumerate(self.team.escalations)),
             *((("gates", i, "when"), g.when) for i, g in enumerate(self.team.gates)),
+            *((("affinity", i, "when"), a.when) for i, a in enumerate(self.team.affinity)),
         ]
         for at, rule in rules:
             if rule is None:

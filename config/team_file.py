@@ -6,6 +6,8 @@ Times are written as 30m, 4h or 30_minutes and kept in seconds.
 from __future__ import annotations
 
 import hashlib
+import re
+from datetime import date
 from functools import cached_property
 from pathlib import Path
 from typing import Annotated, Any, Literal
@@ -27,8 +29,8 @@ from .duration import duration_s
 from .rules import Rule, near
 
 __all__ = [
-    "AgentSpec", "Gate", "Keywords", "Ladder", "LadderStep", "Limits", "PRIORITIES", "Person", "Priority", "Route",
-    "Team", "TeamFile",
+    "Affinity", "AgentSpec", "Brief", "Gate", "Intake", "Keywords", "Ladder", "LadderStep", "Limits", "PRIORITIES",
+    "Person", "Priority", "Route", "Team", "TeamFile",
 ]  # fmt: skip
 
 Priority = Literal["urgent", "high", "normal", "low"]
@@ -95,6 +97,16 @@ class AgentSpec(_Strict):
     brain: Brain = "offline"
     hours: WorkingHours | None = None
     human: Annotated[bool, Field(description="a person answers, not a program")] = False
+    weights: Annotated[
+        dict[Capability, Annotated[int, Field(ge=1, le=100)]], Field(description="slots a ticket takes; 1 if not named")
+    ] = {}
+    calendar: Annotated[str, Field(min_length=1, description="iCalendar file or https address")] | None = None
+    action_hours: Annotated[
+        WorkingHours | None, Field(description="its results leave only then; it may work at any time")
+    ] = None
+    notify: Annotated[str, Field(min_length=1, description="address for notices: mailto://..., https://...")] | None = (
+        None
+    )
     hands_off_to: Annotated[list[Type], Field(description="agents or capabilities it usually asks")] = []
     examples: Annotated[list[Sentence], Field(description="sentences of tickets for its first capability")] = []
 
@@ -138,6 +150,7 @@ class LadderStep(_Strict):
 
 class Ladder(_Strict):
     when: When | None = None
+    hours: Annotated[WorkingHours | None, Field(description="outside of them its clock stands")] = None
     ladder: Annotated[list[LadderStep], Field(min_length=1)]
 
 
@@ -148,6 +161,42 @@ class Gate(_Strict):
     approver: Id
     expires_s: Seconds | None = Field(None, alias="expires")
     human: Annotated[bool, Field(description="only a person may say yes")] = False
+    then: Annotated[Id | None, Field(description="who decides when the first approver let it expire")] = None
+    confirms: Annotated[
+        list[Type], Field(description="arguments that must be filled in before anybody can say yes")
+    ] = []
+
+
+class Affinity(_Strict):
+    """A ticket goes to whoever did something a moment ago: the one who deployed watches the deployment."""
+
+    when: When | None = None
+    event: Type
+    within_s: Seconds = Field(86_400.0, alias="within")
+
+
+class Intake(_Strict):
+    """What happens to a ticket that may have been sent before."""
+
+    join_repeats: Annotated[bool, Field(description="an exact repeat by its requester joins the open ticket")] = True
+    join_links: Annotated[bool, Field(description="a ticket with the same link joins the open one")] = True
+    per_customer: Annotated[
+        int | None, Field(ge=1, le=10_000, description="ready tickets of one customer; the others stand behind")
+    ] = None
+
+
+class Brief(_Strict):
+    """A brief for each decision-maker, every day at this time."""
+
+    at: Annotated[str, Field(description="wall clock and zone: 08:00 Europe/Berlin")]
+
+    @field_validator("at")
+    @classmethod
+    def _at(cls, value: str) -> str:
+        if not re.fullmatch(r"([01]?\d|2[0-3]):[0-5]\d \S+", value):
+            raise ValueError("a time of day and a zone, as 08:00 Europe/Berlin")
+        Hours(f"Mon-Sun 00:00-24:00 {value.partition(' ')[2]}")
+        return value
 
 
 class Keywords(_Strict):
@@ -182,6 +231,10 @@ class TeamFile(_Strict):
     escalations: list[Ladder] = []
     gates: list[Gate] = []
     limits: Limits = Limits()
+    affinity: list[Affinity] = []
+    intake: Intake = Intake()
+    holidays: Annotated[list[date], Field(max_length=1000, description="no working hours on these days")] = []
+    brief: Brief | None = None
 
     @field_validator("priorities", mode="before")
     @classmethod
@@ -222,6 +275,16 @@ class Team(TeamFile):
         """What an agent or a person can do; nothing for a stranger."""
         spec = self.agents.get(who) or self.people.get(who)
         return set(spec.can) if spec else set()
+
+    @cached_property
+    def days_off(self) -> frozenset[date]:
+        """The team's holidays."""
+        return frozenset(self.holidays)
+
+    def weight(self, agent: str, needs: list[str]) -> int:
+        """Slots a ticket with these needs takes of `agent`."""
+        spec = self.agents.get(agent)
+        return max((spec.weights.get(need, 1) for need in needs), default=1) if spec else 1
 
     @cached_property
     def capabilities(self) -> list[str]:

@@ -5,12 +5,20 @@ the tag as KEYS[1] and append the same names.
 
 family             type     meaning                                                     rebuilt from
 meta               hash     epoch of the team                                           ledger_head
-ticket:<id>        hash     doc (JSON), v version, k token, s seq, p places, t timers   ticket.doc
+ticket:<id>        hash     doc (JSON), v version, k token, s seq, p places, t timers,  ticket.doc
+                            c cards, f marks
 lines:<id>         hash     seq -> line, only lines that are not yet in SQL              - (SQL has them)
 queue:<queue>      zset     id by created_at / assigned_at / closed_at: the three queues ticket.doc
 new                zset     ids to triage, by created_at                                ticket.doc
 ready:<lane>:<grp> zset     ids somebody should get, by due                             ticket.doc
 groups             set      names of the ready sets there are                           ticket.doc
+ready_of:<ln>:<cu> zset     ready tickets of one customer, by due                       ticket.doc
+behind:<ln>:<cust> zset     ready, but behind enough others of its customer, by due     ticket.doc
+behinds            set      <lane>:<customer> with tickets behind                       ticket.doc
+customer:<digest>  hash     id -> state|agent|group of what somebody holds; last        ticket.doc
+heavy:<agent>      hash     id -> slots beyond the first, held tickets                  ticket.doc
+mark               hash     digest of a text or link -> the open ticket that has it     ticket.doc
+run                hash     agent -> urgent assignments in a row                        - (begins anew)
 assigned:<agent>   zset     ids rung to the agent, by assigned_at                       ticket.doc
 working:<agent>    zset     ids the agent works on                                      ticket.doc
 waiting            zset     ids that wait for somebody, by since                        ticket.doc
@@ -53,6 +61,9 @@ class Keys:
         self.presence = self("presence")
         self.workers = self("workers")
         self.refused = self("refused")
+        self.behinds = self("behinds")
+        self.mark = self("mark")
+        self.run = self("run")
 
     def __call__(self, name: str) -> str:
         return f"{self.tag}:{name}"
@@ -74,6 +85,18 @@ class Keys:
 
     def working(self, agent: str) -> str:
         return self(f"working:{agent}")
+
+    def ready_of(self, lane: str, customer: str) -> str:
+        return self(f"ready_of:{lane}:{customer}")
+
+    def behind(self, lane: str, customer: str) -> str:
+        return self(f"behind:{lane}:{customer}")
+
+    def customer(self, customer: str) -> str:
+        return self(f"customer:{customer}")
+
+    def heavy(self, agent: str) -> str:
+        return self(f"heavy:{agent}")
 
     def counter(self, year: int) -> str:
         return self(f"counter:{year}")

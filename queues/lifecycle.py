@@ -70,6 +70,13 @@ class Move(StrEnum):
     CANCEL = "cancel"
     RECOVER = "recover"
     REOPEN = "reopen"
+    ADMIT = "admit"
+    WITHHOLD = "withhold"
+    EDIT = "edit"
+    JOIN = "join"
+    REASSIGN = "reassign"
+    SNOOZE = "snooze"
+    MERGE = "merge"
 
 
 @dataclass(frozen=True, slots=True)
@@ -102,7 +109,8 @@ MOVES: dict[Move, MoveRow] = dict(
         _r(M.GIVE_BACK, "agent timer coordinator person", HELD, [S.READY]),
         _r(M.ADVANCE, "agent person", [S.WORKING], [S.READY]),
         _r(M.SUBMIT, "agent person", [S.WORKING], [S.READY]),
-        _r(M.RESOLVE, "agent person", [S.WORKING], [S.RESOLVED], acknowledged=True),
+        # from waiting: a result that was withheld until the action hours leaves now
+        _r(M.RESOLVE, "agent person timer", [S.WORKING, S.WAITING], [S.RESOLVED], acknowledged=True),
         # a person decides an approval wherever it stands, also while an agent is about to look at it
         _r(M.ANSWER, "person", OPEN, [S.RESOLVED], acknowledged=True),
         _r(M.SEND_BACK, "agent person", [S.WORKING], [S.READY]),
@@ -116,9 +124,17 @@ MOVES: dict[Move, MoveRow] = dict(
         _r(M.CANCEL, "person door coordinator", OPEN, [S.CANCELLED], acknowledged=True),
         _r(M.RECOVER, "coordinator", HELD, [S.READY]),
         _r(M.REOPEN, "person door", CLOSED, [S.READY], acknowledged=True),
+        _r(M.ADMIT, "coordinator", [S.READY], [S.READY]),  # its customer's turn has come
+        _r(M.WITHHOLD, "agent person", [S.WORKING], [S.WAITING], acknowledged=True),  # done; leaves at action hours
+        _r(M.EDIT, "person door coordinator", OPEN, [*OPEN]),  # the same state
+        _r(M.JOIN, "door person coordinator agent", OPEN, [*OPEN], acknowledged=True),  # the same state
+        _r(M.REASSIGN, "person", [S.READY, S.SCHEDULED, S.ASSIGNED, S.WORKING], [S.READY]),
+        _r(M.SNOOZE, "person", [S.READY, S.SCHEDULED, S.ASSIGNED, S.WORKING], [S.SCHEDULED]),
+        _r(M.MERGE, "person", OPEN, [S.CANCELLED], acknowledged=True),
     ]
 )
-NOTES = frozenset({"note", "held", "merge", "erase"})  # lines that move nothing: legal in every state
+NOTES = frozenset({"note", "held", "erase"})  # lines that move nothing: legal in every state
+IN_PLACE = frozenset({M.EDIT, M.JOIN})  # they change what a ticket says, never where it stands
 REASSIGNABLE = frozenset({S.NEW, S.READY, S.ASSIGNED, S.WORKING})  # an escalation may give these to somebody else
 
 
@@ -137,6 +153,10 @@ def allows(move: Move, actor_kind: str, before: State | None, after: State) -> b
     r = MOVES[move]
     if actor_kind not in r.by or after not in r.enters or (before not in r.leaves if before else bool(r.leaves)):
         return False
+    if move is M.RESOLVE and (actor_kind == "timer") is not (before is S.WAITING):
+        return False  # only a withheld result leaves from waiting, and only by its timer
+    if move in IN_PLACE:
+        return after is before
     if move is M.ESCALATE:
         return after is before or (after is S.READY and before in REASSIGNABLE)
     return True

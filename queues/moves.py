@@ -1,6 +1,6 @@
 """One function per move: a ticket and what was decided go in, the change to commit comes out. All pure.
 
-Every change passes `_change`, which asks the lifecycle table and raises the fencing token where the holder changes.
+What people do stands in moves_of_people.py. Every change passes `moving.changed`, which asks the lifecycle table.
 """
 
 from __future__ import annotations
@@ -8,26 +8,20 @@ from __future__ import annotations
 from collections.abc import Iterable, Sequence
 from typing import Any
 
-from .errors import IllegalMove
-from .lifecycle import HELD, OPEN, Move, State, allows, legal_moves
+from .lifecycle import Move, State
+from .moves_of_people import answer, cancel, edit, join, merge, reassign, reopen, snooze
+from .moving import changed, line_of, next_token
 from .report import AskHuman, AskRequester, Blocked, Failed, HandOff, Later, Resolved, Reviewed, StepDone
 from .store import Change, Idempotency
-from .ticket import Attempts, Draft, Line, Ticket
+from .ticket import Attempts, Draft, Ticket
 
 __all__ = [
-    "accept", "advance", "answer", "ask", "assign", "block", "cancel", "claim", "defer", "escalate", "fail",
-    "give_back", "hand_off", "next_token", "note", "recover", "reopen", "report_op", "resolve", "resume",
-    "send_back", "submit", "triage", "wake",
+    "accept", "admit", "advance", "answer", "ask", "assign", "block", "cancel", "claim", "defer", "edit", "escalate",
+    "fail", "give_back", "hand_off", "join", "merge", "next_token", "note", "reassign", "recover", "release", "reopen",
+    "report_op", "resolve", "resume", "send_back", "snooze", "submit", "triage", "wake", "withhold",
 ]  # fmt: skip
 
-EPOCH_STEP = 1_000_000
 ONE_DAY_S = 86_400.0
-FREE: dict[str, Any] = {"assigned_to": None, "worker": None, "alone": False, "claim_by": None, "lease_until": None}
-
-
-def next_token(token: int, epoch: int) -> int:
-    """The next fencing token: higher than every one before it, also than any of an earlier epoch (I3)."""
-    return max(token + 1, epoch * EPOCH_STEP)
 
 
 def report_op(ticket: Ticket) -> str:
@@ -55,7 +49,7 @@ def accept(
     detail = draft.model_dump(exclude_defaults=True, exclude={"team"})
     if after.packet:
         detail["packet"] = after.packet.model_dump()
-    line = _line(after, Move.ACCEPT, actor, now, None, detail=detail)
+    line = line_of(after, Move.ACCEPT, actor, now, None, detail=detail)
     return Change(None, after, line, idempotency=idempotency)
 
 
@@ -65,7 +59,7 @@ def triage(
     values = decided | ({"ready_at": now} if state is State.READY else {})
     values |= {"closed_at": now} if state is State.CANCELLED else {}
     detail = {k: v for k, v in decided.items() if v not in (None, [], "")}
-    return _change(
+    return changed(
         ticket, Move.TRIAGE, actor, now, epoch, state, reason="; ".join(reasons), detail=detail,
         values=values | {"reason": "; ".join(reasons)},
     )  # fmt: skip
@@ -73,16 +67,26 @@ def triage(
 
 def wake(ticket: Ticket, *, now: float, epoch: int) -> Change:
     values = {"not_before": None, "ready_at": now}
-    return _change(ticket, Move.WAKE, "timer:wake", now, epoch, State.READY, values=values)
+    return changed(ticket, Move.WAKE, "timer:wake", now, epoch, State.READY, values=values)
+
+
+def admit(ticket: Ticket, *, now: float, epoch: int) -> Change:
+    """Its customer's turn has come: it stands with the others now."""
+    reason = "one of its customer's ready tickets was taken"
+    return changed(ticket, Move.ADMIT, "coordinator", now, epoch, State.READY, values={"behind": False}, reason=reason)
 
 
 def assign(
-    ticket: Ticket, agent: str, *, reasons: Sequence[str], capacity: int, claim_by: float | None, now: float, epoch: int
-) -> Change:
-    """Give it to `agent`: a slot is taken, or the commit is refused with `slots`."""
+    ticket: Ticket, agent: str, *, reasons: Sequence[str], capacity: int, claim_by: float | None, now: float,
+    epoch: int, weight: int = 1,
+) -> Change:  # fmt: skip
+    """Give it to `agent`: `weight` slots are taken, or the commit is refused with `slots`."""
     reason = "; ".join(reasons)
-    values = {"assigned_to": agent, "assigned_at": now, "claim_by": claim_by, "reason": reason}
-    return _change(
+    values = {
+        "assigned_to": agent, "assigned_at": now, "claim_by": claim_by, "reason": reason, "weight": weight,
+        "behind": False,
+    }  # fmt: skip
+    return changed(
         ticket, Move.ASSIGN, "coordinator", now, epoch, State.ASSIGNED, values=values, reason=reason, capacity=capacity
     )
 
@@ -92,7 +96,7 @@ def claim(ticket: Ticket, worker: str, *, alone: bool, lease_until: float | None
         "worker": worker, "alone": alone, "lease_until": lease_until, "claim_by": None, "accept_by": None,
         "last_op": f"claim:{worker}",
     }  # fmt: skip
-    return _change(
+    return changed(
         ticket, Move.CLAIM, f"agent:{ticket.assigned_to}", now, epoch, State.WORKING, values=values,
         detail={"worker": worker, "lease_until": lease_until} | ({"alone": True} if alone else {}),
     )  # fmt: skip
@@ -108,7 +112,7 @@ def give_back(
         values["attempts"] = _counted(ticket, counter)
     if suspect is not None:
         values["suspect"] = suspect
-    return _change(
+    return changed(
         ticket, Move.GIVE_BACK, actor, now, epoch, State.READY, values=values, reason=reason, held=held,
         detail={"counter": counter} if counter else None,
     )  # fmt: skip
@@ -117,7 +121,7 @@ def give_back(
 def recover(ticket: Ticket, *, now: float, epoch: int) -> Change:
     """After a rebuild nobody is known to hold anything; the agent that did is asked first."""
     values = {"prefers": ticket.assigned_to, "ready_at": now, "reason": "the queues were rebuilt from the ledger"}
-    return _change(
+    return changed(
         ticket, Move.RECOVER, "coordinator", now, epoch, State.READY, values=values, reason=str(values["reason"])
     )
 
@@ -150,24 +154,30 @@ def submit(ticket: Ticket, report: Resolved, *, held: int, now: float, epoch: in
 
 
 def resolve(ticket: Ticket, report: Resolved, *, held: int | None, now: float, epoch: int) -> Change:
-    values = {"result": report.model_dump(), "closed_at": now, "reason": report.reason, "suspect": False}
+    values = {
+        "result": report.model_dump(), "closed_at": now, "reason": report.reason, "suspect": False,
+        "first_reply_at": ticket.first_reply_at or now,
+    }  # fmt: skip
     return _by_agent(ticket, Move.RESOLVE, State.RESOLVED, held, now, epoch, values, report.model_dump())
 
 
-def answer(ticket: Ticket, report: Resolved, *, actor: str, now: float, epoch: int) -> Change:
-    """A person's word on an approval."""
-    who = actor.partition(":")[2]
+def withhold(ticket: Ticket, report: Resolved, *, until: float, held: int, now: float, epoch: int) -> Change:
+    """The work is done; its result is a side effect, and leaves when the action hours begin."""
     values = {
-        "result": report.model_dump(),
-        "closed_at": now,
-        "reason": report.reason,
-        "assigned_to": who,
-        "worker": None,
-    }
-    return _change(
-        ticket, Move.ANSWER, actor, now, epoch, State.RESOLVED, values=values, detail=report.model_dump(),
-        reason=report.reason,
-    )  # fmt: skip
+        "result": report.model_dump(), "withheld": True, "waits_for": "action hours", "waits_until": until,
+        "prefers": ticket.assigned_to, "suspect": False,
+    }  # fmt: skip
+    return _by_agent(ticket, Move.WITHHOLD, State.WAITING, held, now, epoch, values, report.model_dump())
+
+
+def release(ticket: Ticket, *, now: float, epoch: int) -> Change:
+    """A withheld result leaves: action hours have begun."""
+    values = {
+        "withheld": False, "waits_for": "", "waits_until": None, "closed_at": now, "assigned_to": ticket.prefers,
+        "first_reply_at": ticket.first_reply_at or now,
+    }  # fmt: skip
+    reason = "action hours have begun"
+    return changed(ticket, Move.RESOLVE, "timer:wait", now, epoch, State.RESOLVED, values=values, reason=reason)
 
 
 def send_back(
@@ -199,6 +209,10 @@ def ask(
 ) -> Change:
     values: dict[str, Any] = {"prefers": ticket.assigned_to, "waits_for": "requester", "waits_until": None}
     detail = report.model_dump()
+    if child is None:
+        # The ladder's clock stands while the requester is asked.
+        left = None if ticket.ladder_at is None else max(0.0, ticket.ladder_at - now)
+        values |= {"ladder_left": left, "ladder_at": None, "first_reply_at": ticket.first_reply_at or now}
     if child is not None:
         values |= {"children": [*ticket.children, child.id], "awaits": [child.id], "waits_for": "children"}
         detail["children"] = [child.number]
@@ -225,9 +239,11 @@ def defer(ticket: Ticket, report: Later | Failed, *, until: float, held: int, no
 def resume(ticket: Ticket, answers: list[dict[str, Any]], *, actor: str, reason: str, now: float, epoch: int) -> Change:
     values = {
         "answers": [*ticket.answers, *answers], "awaits": [], "waits_for": "", "waits_until": None, "ready_at": now,
-        "reason": reason,
+        "reason": reason, "withheld": False,
     }  # fmt: skip
-    return _change(
+    if ticket.ladder_left is not None:
+        values |= {"ladder_at": now + ticket.ladder_left, "ladder_left": None}
+    return changed(
         ticket, Move.RESUME, actor, now, epoch, State.READY, values=values, reason=reason, detail={"answers": answers}
     )
 
@@ -237,54 +253,30 @@ def escalate(
     now: float, epoch: int, actor: str = "timer:ladder", **values: Any,
 ) -> Change:  # fmt: skip
     """One step of the ladder: somebody is told, or (`to`) somebody else gets it."""
-    values = {"ladder": ladder, "ladder_at": ladder_at} | values
+    values = {"ladder": ladder, "ladder_at": ladder_at, "escalations": ticket.escalations + 1} | values
     state = ticket.state
     if to is not None:
         state = State.READY
         values |= {"named": to, "prefers": None, "ready_at": now, "reason": reason}
     detail = {"step": ladder, "told": list(told)} | ({"reassigned_to": to} if to else {})
-    return _change(ticket, Move.ESCALATE, actor, now, epoch, state, values=values, reason=reason, detail=detail)
+    return changed(ticket, Move.ESCALATE, actor, now, epoch, state, values=values, reason=reason, detail=detail)
 
 
 def fail(
     ticket: Ticket, *, reason: str, actor: str, now: float, epoch: int, held: int | None = None, **values: Any
 ) -> Change:
     result = {"kind": "failed", "error": reason}
-    return _change(
+    return changed(
         ticket, Move.FAIL, actor, now, epoch, State.FAILED, reason=reason, held=held, detail=result,
         values={"closed_at": now, "reason": reason, "result": result} | values,
     )  # fmt: skip
-
-
-def cancel(ticket: Ticket, *, reason: str, actor: str, now: float, epoch: int) -> Change:
-    return _change(
-        ticket,
-        Move.CANCEL,
-        actor,
-        now,
-        epoch,
-        State.CANCELLED,
-        reason=reason,
-        values={"closed_at": now, "reason": reason},
-    )
-
-
-def reopen(
-    ticket: Ticket, *, reason: str, actor: str, now: float, epoch: int, due: float, ladder_at: float | None
-) -> Change:
-    values: dict[str, Any] = {
-        "life": ticket.life + 1, "closed_at": None, "ready_at": now, "due": due, "ladder": 0, "ladder_at": ladder_at,
-        "attempts": Attempts(), "turns": 0, "result": None, "reason": reason, "expires_at": None, "suspect": False,
-        "awaits": [], "answers": [], "waits_for": "", "waits_until": None, "named": None,
-    }  # fmt: skip
-    return _change(ticket, Move.REOPEN, actor, now, epoch, State.READY, values=values, reason=reason)
 
 
 def note(
     ticket: Ticket, text: str, *, actor: str, now: float, kind: str = "note", held: int | None = None, **detail: Any
 ) -> Change:
     """A ledger line without a move."""
-    line = _line(ticket, kind, actor, now, ticket.state, reason=text, detail=detail)
+    line = line_of(ticket, kind, actor, now, ticket.state, reason=text, detail=detail)
     return Change(ticket, ticket, line, note=True, held=held)
 
 
@@ -296,41 +288,7 @@ def _by_agent(
     values = values | {"last_op": report_op(ticket), "turns": ticket.turns + 1}
     actor = f"agent:{ticket.assigned_to}"
     reason = str(detail.get("reason") or detail.get("error") or detail.get("why") or "")
-    return _change(ticket, move, actor, now, epoch, state, values=values, detail=detail, held=held, reason=reason)
-
-
-def _change(
-    ticket: Ticket, move: Move, actor: str, now: float, epoch: int, state: State, *,
-    values: dict[str, Any] | None = None, reason: str = "", detail: dict[str, Any] | None = None,
-    held: int | None = None, capacity: int | None = None,
-) -> Change:  # fmt: skip
-    kind = actor.partition(":")[0]
-    if not allows(move, kind, ticket.state, state):
-        raise IllegalMove(ticket.number, move, ticket.state, legal_moves(ticket.state), kind)
-    values = dict(values or {})
-    if ticket.state in HELD and state not in HELD:
-        free = FREE if state in OPEN else {"lease_until": None}  # a closed ticket tells who did it
-        values = free | values
-    moved = state is not ticket.state
-    after = ticket.changed(
-        **values, state=state, version=ticket.version + 1, updated_at=now,
-        token=next_token(ticket.token, epoch) if moved else ticket.token,
-    )  # fmt: skip
-    line = _line(after, move, actor, now, ticket.state, reason=reason, detail=detail or {})
-    if line.agent is None:
-        line.agent = ticket.assigned_to
-    return Change(ticket, after, line, held=held, capacity=capacity)
-
-
-def _line(
-    after: Ticket, move: str, actor: str, now: float, before: State | None, *, reason: str = "",
-    detail: dict[str, Any] | None = None,
-) -> Line:  # fmt: skip
-    return Line(
-        ticket=after.id, number=after.number, move=str(move), actor=actor, at=now, before=before, after=after.state,
-        version=after.version, token=after.token, life=after.life, agent=after.assigned_to, reason=reason,
-        detail=detail or {},
-    )  # fmt: skip
+    return changed(ticket, move, actor, now, epoch, state, values=values, detail=detail, held=held, reason=reason)
 
 
 def _counted(ticket: Ticket, counter: str) -> Attempts:

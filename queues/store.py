@@ -12,12 +12,11 @@ import redis
 
 from .errors import IntakeFull, Rebuilding
 from .keys import Keys
-from .lifecycle import Queue, State
+from .layout import KEEP, cards, layout, marks_of
+from .lifecycle import State
 from .ticket import AgentState, Line, Ticket
 
-__all__ = ["Change", "Idempotency", "Refusal", "Store", "layout"]
-
-KEEP = "keep"
+__all__ = ["Change", "Idempotency", "Refusal", "Store"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -44,7 +43,7 @@ class Change:
 
 @dataclass(frozen=True, slots=True)
 class Refusal:
-    """Why the server refused a commit: epoch, exists, gone, version, token, slots, number or key."""
+    """Why the server refused a commit: epoch, exists, gone, version, token, slots, number, key or mark."""
 
     why: str
     index: int
@@ -140,7 +139,11 @@ class Store:
 
     def forget_groups(self, groups: Sequence[str]) -> None:
         """Take the names of empty ready sets away; one that has filled meanwhile keeps its name."""
-        self._run(self._forget, [groups])
+        self._run(self._forget, [["groups", "ready:", *groups]])
+
+    def forget_behinds(self, names: Sequence[str]) -> None:
+        """The same for customers nothing of whom stands behind any more."""
+        self._run(self._forget, [["behinds", "behind:", *names]])
 
     def places(self, ticket: Ticket) -> list[tuple[str, float]]:
         """The sorted sets the ticket stands in, with its score."""
@@ -161,7 +164,7 @@ class Store:
         """Write an agent's state, version-checked like a ticket."""
         args = [
             epoch, "1", 1, line.ticket, state.version - 1, "", state.version, 0, state.model_dump_json(),
-            line.model_dump_json(exclude={"seq"}), "", "", "", "", 0, "", 0, 0,
+            line.model_dump_json(exclude={"seq"}), "", "", "", "", 0, "", 1, "", 0, 0, 0, 0,
         ]  # fmt: skip
         [reply] = self._run(self._commit, [args])
         return reply[1:] if reply[0] == "ok" else Refusal(reply[0], 0, reply[2])
@@ -215,6 +218,14 @@ class Store:
                 pipe.zadd(self.keys(place), {ticket.id: score})
                 if place.startswith("ready:"):
                     groups.add(place[6:])
+                elif place.startswith("behind:"):
+                    pipe.sadd(self.keys.behinds, place[7:])
+            known, marks = cards(ticket), marks_of(ticket)
+            for name, field, value in known:
+                # The newest completed come first: the first word on who served a customer last is the right one.
+                (pipe.hset if field == ticket.id else pipe.hsetnx)(self.keys(name), field, value)
+            for mark in marks:
+                pipe.hset(self.keys.mark, mark, ticket.id)
             if timers:
                 pipe.zadd(self.keys.timers, {f"{kind}:{ticket.id}": float(at) for kind, at in timers})
             pipe.hset(
@@ -226,6 +237,8 @@ class Store:
                     "s": seq,
                     "p": "\n".join(p for p, _ in places),
                     "t": "\n".join(k for k, _ in timers),
+                    "c": "\n".join(name for name, field, _ in known if field == ticket.id),
+                    "f": "\n".join(marks),
                 },
             )
             pipe.hset(self.keys.numbers, ticket.number, ticket.id)
@@ -260,47 +273,6 @@ class Store:
         return replies
 
 
-def layout(
-    ticket: Ticket, *, keep_lease: bool = False, served: Callable[[Sequence[str]], bool] = lambda needs: True
-) -> tuple[list[tuple[str, float]], list[tuple[str, float | str]]]:
-    """Where a ticket stands and which timers it has: derived from the ticket alone, so a rebuild gets the same.
-
-    `keep_lease` leaves the end of the lease as the last renewal set it: renewals do not write the document.
-    """
-    t = ticket
-    entered = {Queue.INTAKE: t.created_at, Queue.ACTIVE: t.assigned_at, Queue.COMPLETED: t.closed_at}[t.queue]
-    places: list[tuple[str, float]] = [(f"queue:{t.queue}", entered or t.updated_at)]
-    timers: list[tuple[str, float | str]] = []
-    if t.state is State.NEW:
-        places.append(("new", t.created_at))
-    elif t.state is State.READY:
-        # What nobody can do stands in one set of its own: senders' inventions must not each be scanned in every cycle.
-        group = t.group if t.named or served(t.needs) else "?"
-        places.append((f"ready:{t.lane}:{group}", t.due))
-    elif t.state is State.SCHEDULED:
-        timers.append(("wake", t.not_before or t.updated_at))
-    elif t.state is State.ASSIGNED:
-        places.append((f"assigned:{t.assigned_to}", t.assigned_at or t.updated_at))
-        if t.claim_by is not None:  # a person has no claim deadline: the ladder looks after the ticket
-            timers.append(("claim", t.claim_by))
-    elif t.state is State.WORKING:
-        places.append((f"working:{t.assigned_to}", t.assigned_at or t.updated_at))
-        if t.lease_until is not None:
-            timers.append(("lease", KEEP if keep_lease else t.lease_until))
-    elif t.state is State.WAITING:
-        places.append(("waiting", t.updated_at))
-        if t.waits_until is not None:
-            timers.append(("wait", t.waits_until))
-    if t.is_open:
-        if t.ladder_at is not None:
-            timers.append(("ladder", t.ladder_at))
-        if t.accept_by is not None and t.state in (State.NEW, State.READY, State.ASSIGNED):
-            timers.append(("accept", t.accept_by))
-        if t.expires_at is not None:
-            timers.append(("expire", t.expires_at))
-    return places, timers
-
-
 def _arguments(epoch: int, changes: Sequence[Change], bell: bool, served: Callable[[Sequence[str]], bool]) -> list[Any]:
     args: list[Any] = [epoch, "1" if bell else "0", len(changes)]
     for c in changes:
@@ -308,6 +280,7 @@ def _arguments(epoch: int, changes: Sequence[Change], bell: bool, served: Callab
         renewed = before is not None and before.state is after.state is State.WORKING and before.token == after.token
         places, timers = ([], []) if c.note else layout(after, keep_lease=renewed, served=served)
         takes_slot = c.capacity is not None and not c.note
+        known, marks = ([], []) if c.note else (cards(after), marks_of(after))
         closed_child = not c.note and after.parent and not after.is_open and (before is None or before.is_open)
         key = c.idempotency
         args += [
@@ -328,9 +301,15 @@ def _arguments(epoch: int, changes: Sequence[Change], bell: bool, served: Callab
             after.assigned_to if takes_slot else "",
             c.capacity if takes_slot else 0,
             after.parent if closed_child else "",
+            after.weight,
+            after.lane if takes_slot else "",
             len(places),
             *(x for place, score in places for x in (place, repr(score))),
             len(timers),
             *(x for kind, at in timers for x in (kind, at if at == KEEP else repr(float(at)))),
+            len(known),
+            *(x for card in known for x in card),
+            len(marks),
+            *marks,
         ]
     return args

@@ -12,10 +12,10 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_valida
 from shiftlead.config.duration import duration_s
 
 from .errors import BadInput, TooLarge
-from .lifecycle import QUEUE_OF, Move, Queue, State
+from .lifecycle import QUEUE_OF, Queue, State
 from .report import AgentName, Capability, Packet
 
-__all__ = ["AgentState", "Attempts", "Draft", "Line", "Ticket", "check_text", "parse_draft"]
+__all__ = ["AgentEvent", "AgentState", "Attempts", "Draft", "Line", "Ticket", "check_text", "parse_draft"]
 
 Name = Annotated[str, Field(min_length=1, max_length=100)]
 Priority = Literal["urgent", "high", "normal", "low"]
@@ -163,6 +163,18 @@ class Ticket(BaseModel):
     reason: str = ""
     trace_id: str = ""
 
+    marks: list[str] = Field(default_factory=list, description="digests of its text and links; a repeat finds it so")
+    joined: list[dict[str, Any]] = Field(default_factory=list, description="who else brought the same, oldest first")
+    merged_into: str | None = Field(default=None, description="number of the ticket a person merged it into")
+    behind: bool = Field(default=False, description="enough others of its customer are ready before it")
+    weight: int = Field(default=1, description="slots of its agent it takes")
+    ladder_left: float | None = Field(default=None, description="seconds to its next step while the ladder pauses")
+    withheld: bool = Field(default=False, description="its result stands and leaves when action hours begin")
+    looks_left: int | None = Field(default=None, description="how often a watch may still look")
+    first_reply_at: float | None = Field(default=None, description="first resolve, or question to the requester")
+    escalations: int = Field(default=0, description="steps of its ladder that were taken")
+    aided: bool = Field(default=False, description="a person had a hand in it")
+
     @property
     def queue(self) -> Queue:
         return QUEUE_OF[self.state]
@@ -204,12 +216,23 @@ class Line(BaseModel):
     detail: dict[str, Any] = Field(default_factory=dict)
 
 
+class AgentEvent(BaseModel):
+    """Something an agent has just done: `deployed`, with the version or address it concerns."""
+
+    name: str
+    ref: str = ""
+    at: float
+    by: str = ""
+
+
 class AgentState(BaseModel):
     """What is known of an agent beside the team file. Kept like a ticket, under the id `@<agent>`."""
 
     agent: str
     version: int = 0
     paused: bool = False
+    draining: bool = False
+    events: list[AgentEvent] = Field(default_factory=list, description="newest last")
     busy_until: float | None = None
     reason: str = ""
     by: str = ""
@@ -296,8 +319,3 @@ def check_text(value: Any, where: str = "", depth: int = 0) -> None:
 
 def _no_constant(name: str) -> None:
     raise BadInput(f"{name} is not a JSON number. Nothing was stored.")
-
-
-def is_terminal(move: Move) -> bool:
-    """Whether the move ends a life of a ticket."""
-    return move in (Move.RESOLVE, Move.FAIL, Move.CANCEL)

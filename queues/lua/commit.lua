@@ -11,11 +11,13 @@ ARGV  1 epoch   2 "1" = ring the coordinator's bell   3 number of changes, then 
       4 version to write 5 token to write   6 document, JSON; "" = only a line is written
       7 line, JSON       8 idempotency entry, JSON, or ""   9 its digest, or ""
       10 number to register, or ""          11 agent whose slots count, or ""   12 its capacity
-      13 parent to wake, or ""
-      14 n places, then n x (place, score)
-      15 n timers, then n x (kind, unix seconds or "keep" = as it stands)
+      13 parent to wake, or ""              14 slots it takes   15 lane of an assignment, or ""
+      16 n places, then n x (place, score)
+      17 n timers, then n x (kind, unix seconds or "keep" = as it stands)
+      18 n cards, then n x (hash, field, value): what others may know of it while it stands so; "last" stays
+      19 n marks, then n x digest: a new ticket is refused where another open ticket has one of them
 Returns {"ok", stream id, ...} in the order of the changes, or {why, index of the change, what is there}:
-      epoch | exists | gone | version | token | slots | number | key
+      epoch | exists | gone | version | token | slots | number | key | mark
 ]]
 local tag = KEYS[1] .. ":"
 local epoch = redis.call("HGET", tag .. "meta", "epoch")
@@ -26,21 +28,26 @@ for i = 1, tonumber(ARGV[3]) do
   local c = {
     id = ARGV[at], read = ARGV[at + 1], held = ARGV[at + 2], version = ARGV[at + 3], token = ARGV[at + 4],
     doc = ARGV[at + 5], line = ARGV[at + 6], idem = ARGV[at + 7], digest = ARGV[at + 8], number = ARGV[at + 9],
-    agent = ARGV[at + 10], capacity = tonumber(ARGV[at + 11]), wake = ARGV[at + 12], places = {}, timers = {},
+    agent = ARGV[at + 10], capacity = tonumber(ARGV[at + 11]), wake = ARGV[at + 12], weight = tonumber(ARGV[at + 13]),
+    lane = ARGV[at + 14], places = {}, timers = {}, cards = {}, marks = {},
   }
-  at = at + 13
-  for _, list in ipairs({ "places", "timers" }) do
-    local n = tonumber(ARGV[at])
-    for j = 1, n do c[list][j] = { ARGV[at + 2 * j - 1], ARGV[at + 2 * j] } end
-    at = at + 1 + 2 * n
+  at = at + 15
+  for _, list in ipairs({ { "places", 2 }, { "timers", 2 }, { "cards", 3 }, { "marks", 1 } }) do
+    local name, width, n = list[1], list[2], tonumber(ARGV[at])
+    for j = 1, n do
+      local item = {}
+      for k = 1, width do item[k] = ARGV[at + width * (j - 1) + k] end
+      c[name][j] = item
+    end
+    at = at + 1 + width * n
   end
   changes[i] = c
 end
 
 local taken = {}
 for i, c in ipairs(changes) do
-  local have = redis.call("HMGET", tag .. "ticket:" .. c.id, "v", "k", "p", "t")
-  c.was_places, c.was_timers = have[3] or "", have[4] or ""
+  local have = redis.call("HMGET", tag .. "ticket:" .. c.id, "v", "k", "p", "t", "c", "f")
+  c.was_places, c.was_timers, c.was_cards, c.was_marks = have[3] or "", have[4] or "", have[5] or "", have[6] or ""
   if c.read == "0" and have[1] then return { "exists", i, have[1] } end
   -- a line about a ticket that has left Redis would begin to count its lines anew
   if c.read == "" and not have[1] then return { "gone", i, "" } end
@@ -54,10 +61,20 @@ for i, c in ipairs(changes) do
     local entry = redis.call("GET", tag .. "idem:" .. c.digest)
     if entry then return { "key", i, entry } end
   end
+  if c.read == "0" then
+    for _, m in ipairs(c.marks) do
+      local owner = redis.call("HGET", tag .. "mark", m[1])
+      if owner and redis.call("EXISTS", tag .. "ticket:" .. owner) == 1 then return { "mark", i, owner } end
+    end
+  end
   if c.agent ~= "" then
-    local used = taken[c.agent] or redis.call("ZCARD", tag .. "assigned:" .. c.agent) + redis.call("ZCARD", tag .. "working:" .. c.agent)
-    if used + 1 > c.capacity then return { "slots", i, tostring(used) } end
-    taken[c.agent] = used + 1
+    local used = taken[c.agent]
+    if not used then
+      used = redis.call("ZCARD", tag .. "assigned:" .. c.agent) + redis.call("ZCARD", tag .. "working:" .. c.agent)
+      for _, more in ipairs(redis.call("HVALS", tag .. "heavy:" .. c.agent)) do used = used + tonumber(more) end
+    end
+    if used + c.weight > c.capacity then return { "slots", i, tostring(used) } end
+    taken[c.agent] = used + c.weight
   end
 end
 
@@ -72,11 +89,24 @@ for i, c in ipairs(changes) do
       kept[kind] = redis.call("ZSCORE", tag .. "timers", member)
       redis.call("ZREM", tag .. "timers", member)
     end
-    local places, timers = {}, {}
+    for line in string.gmatch(c.was_cards, "[^\n]+") do redis.call("HDEL", tag .. line, c.id) end
+    for m in string.gmatch(c.was_marks, "[^\n]+") do
+      if redis.call("HGET", tag .. "mark", m) == c.id then redis.call("HDEL", tag .. "mark", m) end
+    end
+    local places, timers, cards, marks = {}, {}, {}, {}
     for _, p in ipairs(c.places) do
       redis.call("ZADD", tag .. p[1], p[2], c.id)
       if string.sub(p[1], 1, 6) == "ready:" then redis.call("SADD", tag .. "groups", string.sub(p[1], 7)) end
+      if string.sub(p[1], 1, 7) == "behind:" then redis.call("SADD", tag .. "behinds", string.sub(p[1], 8)) end
       places[#places + 1] = p[1]
+    end
+    for _, card in ipairs(c.cards) do
+      redis.call("HSET", tag .. card[1], card[2], card[3])
+      if card[2] == c.id then cards[#cards + 1] = card[1] else redis.call("EXPIRE", tag .. card[1], 7776000) end
+    end
+    for _, m in ipairs(c.marks) do
+      redis.call("HSETNX", tag .. "mark", m[1], c.id)
+      marks[#marks + 1] = m[1]
     end
     for _, t in ipairs(c.timers) do
       local score = t[2]
@@ -87,7 +117,10 @@ for i, c in ipairs(changes) do
       end
     end
     redis.call("HSET", key, "doc", c.doc, "v", c.version, "k", c.token,
-      "p", table.concat(places, "\n"), "t", table.concat(timers, "\n"))
+      "p", table.concat(places, "\n"), "t", table.concat(timers, "\n"),
+      "c", table.concat(cards, "\n"), "f", table.concat(marks, "\n"))
+    if c.lane == "urgent" then redis.call("HINCRBY", tag .. "run", c.agent, 1)
+    elseif c.lane ~= "" then redis.call("HSET", tag .. "run", c.agent, 0) end
   end
   if c.number ~= "" then redis.call("HSET", tag .. "numbers", c.number, c.id) end
   if c.digest ~= "" then redis.call("SET", tag .. "idem:" .. c.digest, c.idem, "EX", 86400) end

@@ -22,7 +22,7 @@ from shiftlead.queues.desk import Desk
 from shiftlead.queues.errors import NoSlot, Refused, ShiftleadError
 from shiftlead.queues.lifecycle import HELD, QUEUE_OF, Queue, State
 from shiftlead.queues.report import AskHuman, AskRequester, Blocked, Failed, HandOff, Later, Resolved, StepDone
-from shiftlead.queues.store import layout
+from shiftlead.queues.layout import layout
 from shiftlead.queues.ticket import Draft, Line, Ticket
 
 AGENTS = ("iris_support", "devin_engineering", "felix_ceo")

@@ -10,7 +10,7 @@ import pytest
 
 from shiftlead.queues.errors import ShiftleadError, Unavailable
 from shiftlead.queues.ledger_verify import verify
-from shiftlead.queues.store import layout
+from shiftlead.queues.layout import layout
 from shiftlead.queues.ticket import Draft, Ticket
 from tests.cluster import Cluster, running_cluster
 from tests.conftest import running_server
