@@ -25,6 +25,8 @@ def answer(work: Work, knowledge: Knowledge) -> Report:
     """The report for one ticket."""
     if work.ticket.type == "approval":
         return _approval(work)
+    if work.ticket.type == "brief" and work.ticket.source == "shiftlead":
+        return Resolved(reply="", summary="read; the offline brain decides each ticket for itself and keeps no news")
     if work.packet is not None or work.ticket.type in ("decision", "escalation") or "decision" in work.ticket.needs:
         return _decision(work)
     if answers_of(work):
