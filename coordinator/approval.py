@@ -9,7 +9,8 @@ Never the agent that asks.
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
+from typing import Any
 
 from shiftlead.config.team import Gate, Team
 from shiftlead.queues.ticket import Ticket
@@ -21,12 +22,16 @@ __all__ = ["Approver", "approver_for"]
 
 @dataclass(frozen=True, slots=True)
 class Approver:
-    """`named` or, where it is None, anybody who has `needs`. `expires_s`: seconds until the approval is void."""
+    """`named` or, where it is None, anybody who has `needs`. `expires_s`: seconds until the approval is void.
+
+    `terms` are the gate's: see queues/approvals.py.
+    """
 
     named: str | None
     needs: list[str]
     expires_s: float | None
     reasons: list[str]
+    terms: dict[str, Any] = field(default_factory=dict)
 
 
 def approver_for(ticket: Ticket, team: Team, *, now: float) -> Approver:
@@ -46,9 +51,14 @@ def approver_for(ticket: Ticket, team: Team, *, now: float) -> Approver:
                 f"gate {number} could not be evaluated ({verdict.problem}), so it is closed: {gate.approver} decides"
             )
         who = _who(gate, team)
+        terms = {
+            "gate": number, "human": gate.human, "confirms": list(gate.confirms),
+            "then": gate.then if gate.then != asker else None, "expires_s": gate.expires_s,
+        }  # fmt: skip
         if who == asker:
-            return Approver(None, ["approval"], gate.expires_s, [f"{reason}, who asks itself: somebody else decides"])
-        return Approver(who, [], gate.expires_s, [reason])
+            why = f"{reason}, who asks itself: somebody else decides"
+            return Approver(None, ["approval"], gate.expires_s, [why], terms)
+        return Approver(who, [], gate.expires_s, [reason], terms)
     wanted = ticket.named
     if wanted and wanted != asker and "approval" in team.can(wanted):
         return Approver(wanted, [], None, [f"no gate asks for anybody; {asker} asked {wanted}"])

@@ -55,7 +55,8 @@ def _approval(ticket: Ticket, team: Team, now: float, epoch: int) -> Change:
         "named": chosen.named,
         "needs": chosen.needs,
         "due": ticket.created_at + team.target_s(ticket.priority),
-        "ladder_at": first_at(team.ladder_for(rule_facts(ticket, now=now)), ticket.created_at, {}),
+        "ladder_at": first_at(team.ladder_for(rule_facts(ticket, now=now)), ticket.created_at, {}, team.days_off),
+        "context": ticket.context | chosen.terms,
     }
     if chosen.expires_s:
         decided["expires_at"] = ticket.created_at + chosen.expires_s

@@ -13,25 +13,21 @@ from typing import Any
 
 from uuid_utils import uuid7
 
-from shiftlead.config.duration import TEN_YEARS_S
-
-from . import moves, timers
-from .accepting import Accepted, Accepting
-from .committing import CONFLICTS
-from .errors import BadInput, NotFound, NotYours, Refused, StaleToken, Unavailable
+from . import approvals, moves, timers
+from .accepting import Accepted
+from .errors import NotFound, NotYours, Refused, StaleToken
+from .hands import Hands
 from .lifecycle import State
-from .report import Report, Resolved
+from .report import Report
 from .reports import Asked, changes_for
-from .store import Change, Refusal
-from .ticket import AgentState, Line, Ticket
+from .store import Change
+from .ticket import Ticket
 
 __all__ = ["Accepted", "Desk"]
 
 
-class Desk(Accepting):
-    """One team's desk. Safe to share between threads."""
-
-    # -- the agent's calls --------------------------------------------------------------------------------------
+class Desk(Hands):
+    """One team's desk: what agents call stands here, what people call in hands.py. Safe to share between threads."""
 
     def claim(self, ticket_id: str, agent: str, worker: str, *, alone: bool = False) -> Ticket:
         """Let `agent` work on its assigned ticket until the lease ends. The same worker may repeat the call.
@@ -92,6 +88,7 @@ class Desk(Accepting):
             if ticket.last_op == f"report:{token}:{agent}":
                 return None
             self._check_holder(ticket, agent, token)
+            approvals.check(ticket, report, human=self._is_human(agent))
             return changes_for(ticket, report, self._asked(ticket, epoch, token))
 
         return self._apply(ticket_id, decide)
@@ -159,120 +156,11 @@ class Desk(Accepting):
         self._commit_one(ticket.number, [change])
         return ticket
 
-    # -- people's calls -----------------------------------------------------------------------------------------
+    # -- helpers ------------------------------------------------------------------------------------------------
 
-    def answer(self, ticket_id: str, decision: str, *, actor: str, reason: str) -> Ticket:
-        """Approve or deny an approval ticket, or the one approval a ticket waits for.
-
-        Raises:
-            Refused: there is nothing to approve.
-        """
-        ticket = self.find(ticket_id)
-        if ticket.type != "approval":
-            _, children = self.store.read(ticket.awaits)
-            pending = [c for c in children if c is not None and c.type == "approval" and c.is_open]
-            if not pending:
-                raise Refused(
-                    f"{ticket.number} is {ticket.state} and waits for no approval. See: shiftlead show {ticket.number}"
-                )
-            ticket = pending[0]
-        if actor.partition(":")[2] == ticket.asked_by:
-            raise Refused(f"{ticket.number} was asked for by {ticket.asked_by}, who may not answer it.")
-        report = Resolved(decision="approve" if decision == "approve" else "deny", reply=reason, reason=reason)
-
-        def decide(t: Ticket, epoch: int) -> list[Change]:
-            if t.is_open and t.expires_at is not None and t.expires_at <= self.clock.now():
-                raise Refused(f"{t.number} has expired: it can no longer be approved or denied. Ask again.")
-            return [moves.answer(t, report, actor=actor, now=self.clock.now(), epoch=epoch)]
-
-        return self._apply(ticket.id, decide)
-
-    def cancel(self, ticket_id: str, *, actor: str, reason: str) -> Ticket:
-        """Cancel the ticket and everything it waits for, in one commit."""
-        ticket = self.find(ticket_id)
-
-        def decide(t: Ticket, epoch: int) -> list[Change]:
-            family, wave = [t], list(t.awaits)
-            while wave:
-                _, children = self.store.read(wave)
-                live = [c for c in children if c is not None and c.is_open]
-                family += live
-                wave = [x for c in live for x in c.awaits]
-            now = self.clock.now()
-            return [moves.cancel(x, reason=reason, actor=actor, now=now, epoch=epoch) for x in family]
-
-        return self._apply(ticket.id, decide)
-
-    def reply(self, ticket_id: str, text: str, *, actor: str) -> Ticket:
-        """What the requester, or whoever it is blocked on, answered: the ticket goes on with it.
-
-        Raises:
-            Refused: it waits for nobody's answer.
-        """
-        ticket = self.find(ticket_id)
-
-        def decide(t: Ticket, epoch: int) -> list[Change]:
-            if t.state is not State.WAITING or t.awaits:
-                raise Refused(
-                    f"{t.number} is {t.state} and waits for no answer. "
-                    f"To add to its story: shiftlead note {t.number} TEXT"
-                )
-            said = {"type": "reply", "agent": actor, "state": "resolved", "reply": text, "question": t.waits_for}
-            return [moves.resume(t, [said], actor=actor, reason=f"{actor} answered", now=self.clock.now(), epoch=epoch)]
-
-        return self._apply(ticket.id, decide)
-
-    def reopen(self, ticket_id: str, *, actor: str, reason: str) -> Ticket:
-        """A completed ticket was not done after all: a new life, ready again, with its whole story.
-
-        Raises:
-            IllegalMove: it is open.
-        """
-
-        def decide(t: Ticket, epoch: int) -> list[Change]:
-            now = self.clock.now()
-            due = now + self.team.target_s(t.priority)
-            first = now + self.settings.escalation_s
-            return [moves.reopen(t, reason=reason, actor=actor, now=now, epoch=epoch, due=due, ladder_at=first)]
-
-        ticket = self.find(ticket_id)
-        if self.ledger is not None and not self.store.client.exists(self.keys.ticket(ticket.id)):
-            archived = self.ledger.ticket(self.team.team, ticket.id)
-            if archived is not None:
-                self.store.bring_back(self.store.epoch(), *archived)
-        return self._apply(ticket.id, decide)
-
-    def set_agent(self, agent: str, *, actor: str, reason: str = "", **values: Any) -> AgentState:
-        """Pause, resume or hold an agent: paused, busy_until (unix seconds or None). A ledger line of its own.
-
-        Raises:
-            NotFound: the team has no such agent.
-        """
-        if agent not in self.team.agents:
-            known = ", ".join(sorted(self.team.agents))
-            raise NotFound(f"Team {self.team.team!r} has no agent {agent!r}. It has: {known}.")
-        for _ in range(CONFLICTS):
-            epoch, now = self.store.epoch(), self.clock.now()
-            until = values.get("busy_until")
-            if until is not None and not now - TEN_YEARS_S < until < now + TEN_YEARS_S:
-                raise BadInput(
-                    f"{agent} cannot be busy until {until}: say a moment within ten years.", field="busy_until"
-                )
-            before = self.store.agent_states([agent])[agent]
-            after = before.model_copy(
-                update=values | {"version": before.version + 1, "reason": reason, "by": actor, "since": now}
-            )
-            line = Line(
-                ticket=f"@{agent}", move="agent", actor=actor, at=now, version=after.version, agent=agent,
-                reason=reason, detail=values,
-            )  # fmt: skip
-            reply = self.store.commit_agent(epoch, after, line)
-            if not isinstance(reply, Refusal):
-                self._confirm(agent, reply[0], epoch)
-                return after
-        raise Unavailable(f"{agent} is being changed by somebody else all the time. Retry.")
-
-    # -- helpers ------------------------------------------------------------------------------------------
+    def _is_human(self, agent: str) -> bool:
+        spec = self.team.agents.get(agent)
+        return spec is not None and spec.human
 
     def _asked(self, ticket: Ticket, epoch: int, token: int) -> Asked:
         """The facts a report is turned into changes with; children need their ancestors and numbers."""

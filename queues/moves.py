@@ -22,6 +22,7 @@ __all__ = [
 ]  # fmt: skip
 
 ONE_DAY_S = 86_400.0
+REQUESTER_S = 7 * ONE_DAY_S  # a requester who does not answer for so long: the agent decides what to do
 
 
 def report_op(ticket: Ticket) -> str:
@@ -207,14 +208,18 @@ def hand_off(
 def ask(
     ticket: Ticket, report: AskHuman | AskRequester, child: Ticket | None, *, held: int, now: float, epoch: int
 ) -> Change:
-    values: dict[str, Any] = {"prefers": ticket.assigned_to, "waits_for": "requester", "waits_until": None}
+    values: dict[str, Any] = {
+        "prefers": ticket.assigned_to, "waits_for": "requester", "waits_until": now + REQUESTER_S,
+    }  # fmt: skip
     detail = report.model_dump()
     if child is None:
         # The ladder's clock stands while the requester is asked.
         left = None if ticket.ladder_at is None else max(0.0, ticket.ladder_at - now)
         values |= {"ladder_left": left, "ladder_at": None, "first_reply_at": ticket.first_reply_at or now}
+        values["reason"] = detail["question"]
     if child is not None:
         values |= {"children": [*ticket.children, child.id], "awaits": [child.id], "waits_for": "children"}
+        values["waits_until"] = None
         detail["children"] = [child.number]
     return _by_agent(ticket, Move.ASK, State.WAITING, held, now, epoch, values, detail)
 

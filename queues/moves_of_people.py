@@ -6,6 +6,7 @@ from collections.abc import Sequence
 from dataclasses import replace
 from typing import Any
 
+from .approvals import confirmed
 from .lifecycle import Move, State
 from .moving import changed
 from .report import Resolved
@@ -16,19 +17,17 @@ __all__ = ["answer", "cancel", "edit", "join", "merge", "reassign", "reopen", "s
 
 
 def answer(ticket: Ticket, report: Resolved, *, actor: str, now: float, epoch: int) -> Change:
-    """A person's word on an approval."""
-    who = actor.partition(":")[2]
+    """A person's word on an approval, bound to the action's hash; a yes says what it confirms."""
     values = {
-        "result": report.model_dump(),
-        "closed_at": now,
-        "reason": report.reason,
-        "assigned_to": who,
-        "worker": None,
-    }
+        "result": report.model_dump(), "closed_at": now, "reason": report.reason,
+        "assigned_to": actor.partition(":")[2], "worker": None,
+    }  # fmt: skip
+    detail = report.model_dump() | {"action": ticket.context.get("action"), "hash": ticket.context.get("hash")}
+    if report.decision == "approve" and (terms := confirmed(ticket)):
+        detail["confirmed"] = terms
     return changed(
-        ticket, Move.ANSWER, actor, now, epoch, State.RESOLVED, values=values, detail=report.model_dump(),
-        reason=report.reason,
-    )  # fmt: skip
+        ticket, Move.ANSWER, actor, now, epoch, State.RESOLVED, values=values, detail=detail, reason=report.reason
+    )
 
 
 def cancel(ticket: Ticket, *, reason: str, actor: str, now: float, epoch: int) -> Change:
@@ -51,7 +50,7 @@ def reopen(
         "life": ticket.life + 1, "closed_at": None, "ready_at": now, "due": due, "ladder": 0, "ladder_at": ladder_at,
         "attempts": Attempts(), "turns": 0, "result": None, "reason": reason, "expires_at": None, "suspect": False,
         "awaits": [], "answers": [], "waits_for": "", "waits_until": None, "named": None, "withheld": False,
-        "ladder_left": None, "behind": False, "merged_into": None,
+        "ladder_left": None, "behind": False, "merged_into": None, "assigned_to": None,
     }  # fmt: skip
     return changed(ticket, Move.REOPEN, actor, now, epoch, State.READY, values=values, reason=reason)
 

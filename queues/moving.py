@@ -12,6 +12,7 @@ from .ticket import Line, Ticket
 __all__ = ["changed", "line_of", "next_token"]
 
 EPOCH_STEP = 1_000_000
+NO_AID = frozenset({Move.ACCEPT, Move.JOIN, Move.CLAIM})  # to bring a ticket, or to begin on it, is no help yet
 FREE: dict[str, Any] = {"assigned_to": None, "worker": None, "alone": False, "claim_by": None, "lease_until": None}
 
 
@@ -24,7 +25,7 @@ def changed(
     if not allows(move, kind, ticket.state, state):
         raise IllegalMove(ticket.number, move, ticket.state, legal_moves(ticket.state), kind)
     values = dict(values or {})
-    if kind == "person" and not ticket.aided:
+    if kind == "person" and not ticket.aided and move not in NO_AID:
         values["aided"] = True
     if ticket.state in HELD and state not in HELD:
         free = FREE if state in OPEN else {"lease_until": None}  # a closed ticket tells who did it

@@ -5,14 +5,12 @@ from __future__ import annotations
 import re
 import time
 from datetime import datetime, timedelta
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import Annotated, Any
 
 import typer
 
+from . import numbers
 from .output import Run, command, group, plain
-
-if TYPE_CHECKING:
-    from shiftlead.queues.ticket import AgentState
 
 __all__ = ["add", "in_zone", "moment"]
 
@@ -24,6 +22,12 @@ def add(app: typer.Typer) -> None:
     agents = group(app, "agents", "See the team's agents; pause one, or hold one while it is busy.", panel="People")
     command(agents, "list", examples=["shiftlead agents list"])(list_agents)
     command(agents, "pause", examples=["shiftlead agents pause devin_engineering --reason 'release week'"])(pause)
+    command(agents, "drain", examples=["shiftlead agents drain devin_engineering --reason 'new release'"])(drain)
+    command(
+        agents, "event",
+        examples=["shiftlead agents event devin_engineering deployed --ref https://ci.example/deploys/4711"],
+    )(event)  # fmt: skip
+    command(agents, "record", examples=numbers.RECORD_EXAMPLES)(numbers.record_command)
     command(agents, "resume", examples=["shiftlead agents resume devin_engineering"])(resume)
     command(
         agents, "busy",
@@ -79,8 +83,27 @@ def pause(run: Run, agent: AGENT, reason: Annotated[str, typer.Option(help="Why;
 
 
 def resume(run: Run, agent: AGENT, reason: Annotated[str, typer.Option(help="Why.")] = "") -> None:
-    """End a pause or a hold."""
-    _set(run, agent, reason, "takes tickets again", paused=False, busy_until=None)
+    """End a pause, a drain or a hold."""
+    _set(run, agent, reason, "takes tickets again", paused=False, draining=False, busy_until=None)
+
+
+def drain(run: Run, agent: AGENT, reason: Annotated[str, typer.Option(help="Why; `why` tells it.")] = "") -> None:
+    """Let an agent run empty: it goes on with what it has and what comes back to it, and gets nothing new."""
+    _set(run, agent, reason, "is draining: it finishes what it has and gets nothing new", draining=True)
+
+
+def event(
+    run: Run,
+    agent: AGENT,
+    name: Annotated[str, typer.Argument(help="What it has just done, as deployed.", metavar="EVENT")],
+    ref: Annotated[str, typer.Option(help="What it concerns: a version, an address.")] = "",
+) -> None:
+    """Say what an agent has just done. Tickets that go by such events (`affinity` in team.yaml) go to it."""
+    from .doors import open_door
+
+    with open_door(run) as door:
+        after = door.event(agent, name, ref)
+    run.say(after.model_dump(mode="json"), f"✔ {agent} has just {name}{f' ({ref})' if ref else ''}")
 
 
 def busy(
@@ -129,9 +152,9 @@ def in_zone(at: float) -> str:
 
 
 def _set(run: Run, agent: str, reason: str, what: str, **values: Any) -> None:
-    from .doors import local_desk, me
+    from .doors import open_door
 
-    with local_desk(run) as desk:
-        after: AgentState = desk.set_agent(agent, actor=me(), reason=reason, **values)
+    with open_door(run) as door:
+        after = door.hold(agent, reason, values)
     because = f" ({reason})" if reason else ""
     run.say(after.model_dump(mode="json"), f"✔ {agent} {what}{because}.")

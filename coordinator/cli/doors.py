@@ -18,7 +18,7 @@ if TYPE_CHECKING:
     from shiftlead.queues.connect import Connections
     from shiftlead.queues.desk import Accepted, Desk
     from shiftlead.queues.errors import ShiftleadError
-    from shiftlead.queues.ticket import Draft, Ticket
+    from shiftlead.queues.ticket import AgentState, Draft, Ticket
     from shiftlead.queues.views import View
 
 __all__ = ["Door", "Looking", "local_desk", "me", "open_door", "open_view", "use_running_team"]
@@ -33,6 +33,14 @@ class Door(Protocol):
     def note(self, ticket: str, text: str) -> Ticket: ...
     def reply(self, ticket: str, text: str) -> Ticket: ...
     def reopen(self, ticket: str, reason: str) -> Ticket: ...
+    def inbox(self, who: str | None) -> list[dict[str, Any]]: ...
+    def delegate(self, ticket: str, to: str, reason: str) -> Ticket: ...
+    def edit(self, ticket: str, changes: dict[str, Any], reason: str) -> Ticket: ...
+    def reassign(self, ticket: str, to: str | None, needs: list[str], reason: str) -> Ticket: ...
+    def snooze(self, ticket: str, until: float, reason: str) -> Ticket: ...
+    def merge(self, ticket: str, into: str, reason: str) -> Ticket: ...
+    def hold(self, agent: str, reason: str, values: dict[str, Any]) -> AgentState: ...
+    def event(self, agent: str, name: str, ref: str) -> AgentState: ...
 
 
 @dataclass(frozen=True)
@@ -179,6 +187,32 @@ class LocalDoor:
 
     def reopen(self, ticket: str, reason: str) -> Ticket:
         return self.desk.reopen(ticket, actor=me(), reason=reason)
+
+    def inbox(self, who: str | None) -> list[dict[str, Any]]:
+        from shiftlead.coordinator.inbox import inbox
+
+        return [item.as_dict() for item in inbox(self.desk, who)]
+
+    def delegate(self, ticket: str, to: str, reason: str) -> Ticket:
+        return self.desk.delegate(ticket, to, actor=me(), reason=reason)
+
+    def edit(self, ticket: str, changes: dict[str, Any], reason: str) -> Ticket:
+        return self.desk.edit(ticket, changes, actor=me(), reason=reason)
+
+    def reassign(self, ticket: str, to: str | None, needs: list[str], reason: str) -> Ticket:
+        return self.desk.reassign(ticket, to=to, needs=needs, actor=me(), reason=reason)
+
+    def snooze(self, ticket: str, until: float, reason: str) -> Ticket:
+        return self.desk.snooze(ticket, until, actor=me(), reason=reason)
+
+    def merge(self, ticket: str, into: str, reason: str) -> Ticket:
+        return self.desk.merge(ticket, into, actor=me(), reason=reason)
+
+    def hold(self, agent: str, reason: str, values: dict[str, Any]) -> AgentState:
+        return self.desk.set_agent(agent, actor=me(), reason=reason, **values)
+
+    def event(self, agent: str, name: str, ref: str) -> AgentState:
+        return self.desk.agent_event(agent, name, ref=ref, actor=me())
 
 
 @contextmanager

@@ -13,7 +13,7 @@ import httpx2
 from shiftlead.config.settings import Settings
 from shiftlead.queues.desk import Accepted
 from shiftlead.queues.errors import BadInput, NotFound, Refused, ShiftleadError, Unavailable
-from shiftlead.queues.ticket import Draft, Line, Ticket
+from shiftlead.queues.ticket import AgentState, Draft, Line, Ticket
 
 __all__ = ["HttpDoor"]
 
@@ -80,6 +80,32 @@ class HttpDoor:
     def reopen(self, ticket: str, reason: str) -> Ticket:
         return self._act(ticket, "reopen", {"reason": reason})
 
+    def inbox(self, who: str | None) -> list[dict[str, Any]]:
+        return list(self._get("/v1/inbox", {"for": who} if who else None))
+
+    def delegate(self, ticket: str, to: str, reason: str) -> Ticket:
+        return self._act(ticket, "delegate", {"to": to, "reason": reason})
+
+    def edit(self, ticket: str, changes: dict[str, Any], reason: str) -> Ticket:
+        path = f"/v1/tickets/{quote(ticket, safe='')}"
+        said = self._send("PATCH", path, content=json.dumps({"changes": changes, "reason": reason}))
+        return Ticket.model_validate(said.json())
+
+    def reassign(self, ticket: str, to: str | None, needs: list[str], reason: str) -> Ticket:
+        return self._act(ticket, "reassign", {"to": to, "needs": needs, "reason": reason})
+
+    def snooze(self, ticket: str, until: float, reason: str) -> Ticket:
+        return self._act(ticket, "snooze", {"until": until, "reason": reason})
+
+    def merge(self, ticket: str, into: str, reason: str) -> Ticket:
+        return self._act(ticket, "merge", {"into": into, "reason": reason})
+
+    def hold(self, agent: str, reason: str, values: dict[str, Any]) -> AgentState:
+        return self._agent(agent, "hold", values | {"reason": reason})
+
+    def event(self, agent: str, name: str, ref: str) -> AgentState:
+        return self._agent(agent, "event", {"name": name, "ref": ref})
+
     # -- reading ------------------------------------------------------------------------------------------------
 
     def find(self, id_or_number: str) -> Ticket:
@@ -145,6 +171,11 @@ class HttpDoor:
             self._post(f"/v1/tickets/{quote(ticket, safe='')}/{verb}", content=json.dumps(body))
         )
 
+    def _agent(self, agent: str, verb: str, body: dict[str, Any]) -> AgentState:
+        return AgentState.model_validate(
+            self._post(f"/v1/agents/{quote(agent, safe='')}/{verb}", content=json.dumps(body))
+        )
+
     def _get(self, path: str, query: dict[str, str] | None = None) -> Any:
         return self._send("GET", path, query=query).json()
 
@@ -175,6 +206,26 @@ class HttpDoor:
         except ValueError:
             problem = {}
         raise _refusal(response.status_code, problem if isinstance(problem, dict) else {})
+
+    # -- numbers ------------------------------------------------------------------------------------------------
+
+    def stats(self, since: str) -> dict[str, Any]:
+        return dict(self._get("/v1/stats", {"since": since}))
+
+    def brief(self, who: str, since: str) -> dict[str, Any]:
+        return dict(self._get("/v1/brief", {"who": who, "since": since}))
+
+    def record(self, agent: str, since: str) -> dict[str, Any]:
+        return dict(self._get(f"/v1/agents/{quote(agent, safe='')}/record", {"since": since}))
+
+    # -- housekeeping -------------------------------------------------------------------------------------------
+
+    def erase(self, ticket: str, reason: str, *, family: bool, vacuum: bool | None) -> dict[str, Any]:
+        body = json.dumps({"reason": reason, "family": family, "vacuum": vacuum})
+        return dict(self._post(f"/v1/tickets/{quote(ticket, safe='')}/erase", content=body))
+
+    def refusals(self, days: int) -> list[dict[str, Any]]:
+        return list(self._get("/v1/refusals", {"days": str(days)})["refusals"])
 
 
 def _refusal(status: int, problem: dict[str, Any]) -> ShiftleadError:

@@ -229,6 +229,19 @@ ROLES: list[tuple[str, str, str, set[str]]] = [
     ("POST", "/v1/tickets/{n}/heartbeat", '{"token":1}', set()),
     ("POST", "/v1/tickets/{n}/report", '{"token":1,"report":{"kind":"resolved"}}', set()),
     ("POST", "/v1/agents/iris_support/next", "", set()),
+    ("PATCH", "/v1/tickets/{n}", '{"changes":{"title":"y"}}', set()),
+    ("POST", "/v1/tickets/{n}/reassign", '{"to":"devin_engineering"}', set()),
+    ("POST", "/v1/tickets/{n}/snooze", '{"until":1}', set()),
+    ("POST", "/v1/tickets/{n}/merge", '{"into":"T-2026-999"}', set()),
+    ("POST", "/v1/tickets/{n}/delegate", '{"to":"felix_ceo"}', {"approve"}),
+    ("GET", "/v1/inbox", "", {"approve"}),
+    ("GET", "/v1/agents", "", {"read"}),
+    ("POST", "/v1/agents/iris_support/hold", '{"paused":false}', set()),
+    ("POST", "/v1/agents/iris_support/event", '{"name":"deployed"}', set()),
+    ("GET", "/v1/stats", "", {"read"}),
+    ("GET", "/v1/brief?who=felix_ceo", "", {"read"}),
+    ("GET", "/v1/agents/iris_support/record", "", {"read"}),
+    ("GET", "/v1/tickets/{n}/similar", "", {"read"}),
 ]
 
 
