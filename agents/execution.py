@@ -27,6 +27,7 @@ from shiftlead.queues.store import Change
 from shiftlead.queues.ticket import Ticket
 
 from .agent import Agent, Failed, Work, as_report
+from .quota import Busy
 from .turnstile import Turnstile
 from .work import build_work
 
@@ -45,6 +46,7 @@ class _Held:
         self.lease_until = ticket.lease_until or 0.0
         self.over = threading.Event()  # the brain is done, or the ticket was handed back
         self.report: Report | None = None
+        self.busy: Busy | None = None
         self.lost = False
         self.handed_back = False
 
@@ -175,6 +177,8 @@ class Runner:
                 return "handed back"
             if not in_time:
                 return self._overdue(held)
+            if held.busy is not None and not held.lost:
+                return self._hold(held, held.busy)
             if held.lost or held.report is None:
                 log.warning("%s: the lease was lost; its report is dropped", held.ticket.number)
                 return "dropped"
@@ -186,6 +190,8 @@ class Runner:
         """The brain's own thread. Whatever it raises is a failed attempt, also an exit."""
         try:
             held.report = as_report(self._brains[held.agent].handle(work))
+        except Busy as busy:
+            held.busy = busy
         except BaseException as error:
             log.warning("%s: the brain of %s failed", work.ticket.number, held.agent, exc_info=error)
             held.report = Failed(error=_last_line(error), retryable=True)
@@ -214,6 +220,20 @@ class Runner:
                     return "undelivered"
                 time.sleep(pause)
                 pause = min(2 * pause, MOST_S)
+
+    def _hold(self, held: _Held, busy: Busy) -> str:
+        """The agent is busy until its provider answers again (EN-04). The ticket is nobody's fault: no counter rises."""
+        until = self.desk.clock.now() + busy.after_s
+        try:
+            there = self.desk.store.agent_states([held.agent])[held.agent].busy_until or 0.0
+            if there < until:  # a longer hold of a person stays
+                self.desk.set_agent(
+                    held.agent, actor=f"agent:{held.agent}", reason=_clean(busy.reason), busy_until=until
+                )
+        except Exception as error:
+            log.warning("%s: the hold of %s could not be written: %s", held.ticket.number, held.agent, error)
+        self._hand_back(held, f"{held.agent} is busy for {busy.after_s:.0f} s: {busy.reason}", counter="")
+        return "busy"
 
     # -- leases -------------------------------------------------------------------------------------------------
 

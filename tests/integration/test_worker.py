@@ -61,6 +61,9 @@ def handle(work):
     what, _, rest = work.ticket.body.partition(" ")
     if what == "exit":
         os._exit(9)
+    if what == "quota":
+        from shiftlead.agents.quota import Busy
+        raise Busy(after_s=90, reason="429: come back in 90 s")
     if what == "raise":
         raise ValueError("no such order \\0")
     if what == "wait":
@@ -180,6 +183,24 @@ def test_a_rung_worker_claims_works_and_resolves(crew: Crew) -> None:
     assert ticket.result is not None and ticket.result["reply"].startswith("done by bee, ")
     moves = [line.move for line in crew.desk.history(ticket.id)]
     assert moves == ["accept", "triage", "assign", "claim", "resolve"]
+
+
+def test_an_agent_whose_provider_says_no_is_busy_until_it_says_yes(crew: Crew) -> None:
+    """EN-04: provider quota is busy-until; the ticket goes back, and nothing is counted against it."""
+    with crew.worker("--child", "--agent", "bee"):
+        ticket = crew.becomes(crew.give("quota"), State.READY)
+        held = crew.desk.store.agent_states(["bee"])["bee"]
+        assert held.busy_until is not None
+        assert 80 < held.busy_until - crew.desk.clock.now() <= 90
+        assert held.reason == "429: come back in 90 s"
+        assert sum(ticket.attempts.model_dump().values()) == 0
+
+        crew.desk.set_agent("bee", actor="person:lead", busy_until=crew.desk.clock.now() + 9000, reason="holiday")
+        again = assigned(crew.desk, ticket, "bee")
+        crew.ring(again)
+        until(lambda: crew.log().count(f"begin {ticket.number}") == 2, "the second attempt")
+        crew.becomes(ticket, State.READY)
+        assert crew.desk.store.agent_states(["bee"])["bee"].reason == "holiday"
 
 
 def test_a_doorbell_rung_ten_times_also_late_is_one_run(crew: Crew) -> None:

@@ -1,0 +1,21 @@
+"""A provider says no for a while: the agent is busy until its quota is there again, and its ticket goes back uncounted.
+
+A brain raises `Busy(after_s=60)` - a model that answers 429 with Retry-After, a system in its maintenance window. The
+runtime holds the agent until then, so that no other ticket runs into the same wall; what it held goes back to ready
+and may go to somebody else meanwhile.
+"""
+
+from __future__ import annotations
+
+__all__ = ["LONGEST_S", "Busy"]
+
+LONGEST_S = 86_400.0  # what an answer of a provider may keep an agent from working
+
+
+class Busy(Exception):
+    """The agent cannot work for `after_s` seconds (bounded to a day)."""
+
+    def __init__(self, after_s: float, reason: str = "the provider's quota is used up") -> None:
+        super().__init__(f"busy for {after_s:g} s: {reason}")
+        self.after_s = min(max(1.0, after_s), LONGEST_S) if after_s == after_s else 60.0
+        self.reason = reason[:500]
