@@ -1,14 +1,16 @@
 """Decide the next step of a ticket's escalation ladder.
 
 The ladder's clock started when the ticket opened; no move re-arms it. A step either tells somebody or gives the ticket
-to somebody who has a free slot; without one it tells them and the next step comes as planned. After the last step the
-last one is repeated every day, so a ticket is never quietly forgotten.
+to somebody who has a free slot; without one it tells them, the name the ticket stood under counts no more, and the
+next step comes as planned. After the last step the last one is repeated every day, so nothing is quietly forgotten.
+The clock stands while the requester is asked (moves.ask keeps what is left) and outside the ladder's agreed hours.
 """
 
 from __future__ import annotations
 
 from collections.abc import Collection
 from dataclasses import dataclass
+from datetime import date
 from typing import Any
 
 from shiftlead.config.duration import duration_s
@@ -25,7 +27,7 @@ DAY_S = 86_400.0
 class Step:
     """What one step does: `told` hear of it, `to` gets the ticket (None = it stays), `at` is the next step's moment.
 
-    `needs` replaces what the ticket needs where the step lets others take it too.
+    `needs` replaces what the ticket needs where the step lets others take it too; `unnamed`: it is nobody's by name.
     """
 
     told: list[str]
@@ -34,17 +36,27 @@ class Step:
     at: float
     reason: str
     needs: list[str] | None = None
+    unnamed: bool = False
 
 
-def first_at(ladder: Ladder | None, opened_at: float, context: dict[str, Any]) -> float | None:
-    """When the first step is due, None where the team has nobody to tell; the ticket's own threshold comes first."""
+def first_at(
+    ladder: Ladder | None, opened_at: float, context: dict[str, Any], days_off: frozenset[date] = frozenset()
+) -> float | None:
+    """When the first step is due, None where the team has nobody to tell; the ticket's own threshold comes first.
+
+    A ladder with agreed hours counts the time within them; on `days_off` there are none.
+    """
     if ladder is None:
         return None
-    threshold = context.get("escalation_threshold")
-    return opened_at + (duration_s(threshold) if threshold else ladder.ladder[0].after_s)
+    after_s, threshold = ladder.ladder[0].after_s, context.get("escalation_threshold")
+    if isinstance(threshold, str | int | float) and not isinstance(threshold, bool) and threshold != "":
+        after_s = duration_s(threshold)
+    return _later(ladder, opened_at, after_s, days_off)
 
 
-def next_step(ticket: Ticket, ladder: Ladder, *, free: Collection[str], now: float) -> Step:
+def next_step(
+    ticket: Ticket, ladder: Ladder, *, free: Collection[str], now: float, days_off: frozenset[date] = frozenset()
+) -> Step:
     """The step that is due now. `free` names the agents with a free slot."""
     steps = ladder.ladder
     index = min(ticket.ladder, len(steps) - 1)
@@ -52,6 +64,7 @@ def next_step(ticket: Ticket, ladder: Ladder, *, free: Collection[str], now: flo
     reason = f"{ticket.number} is still {ticket.state} after {_span(now - ticket.created_at)}"
     to = None
     needs = None
+    unnamed = False
     told = [step.target] if step.target else []
     if step.reassign:
         mine = step.reassign in (ticket.assigned_to, ticket.named)
@@ -62,6 +75,9 @@ def next_step(ticket: Ticket, ladder: Ladder, *, free: Collection[str], now: flo
             reason += f"; {to} takes it"
         elif not mine:
             reason += f"; {step.reassign} cannot take it now and is told"
+            if ticket.state is State.READY and ticket.named and ticket.needs and ticket.type != "approval":
+                unnamed = True  # whoever it was meant for has had his time
+                reason += f", and whoever can {' + '.join(ticket.needs)} may take it"
     elif step.widen:
         if ticket.state is State.READY and not ticket.named:
             needs = list(step.widen)
@@ -70,10 +86,17 @@ def next_step(ticket: Ticket, ladder: Ladder, *, free: Collection[str], now: flo
         reason += f"; {step.notify} is told"
     following = index + 1
     if following == len(steps):
-        return Step(told, to, following, now + DAY_S, reason, needs)
+        again = now + DAY_S
+        at = ladder.hours.next_open(again, days_off) if ladder.hours else again
+        return Step(told, to, following, at, reason, needs, unnamed)
     # Counted from the moment this step was due, so a threshold of the ticket's own moves the whole ladder with it.
-    at = (ticket.ladder_at or now) + steps[following].after_s - step.after_s
-    return Step(told, to, following, at, reason, needs)
+    at = _later(ladder, ticket.ladder_at or now, steps[following].after_s - step.after_s, days_off)
+    return Step(told, to, following, at, reason, needs, unnamed)
+
+
+def _later(ladder: Ladder, at: float, seconds: float, days_off: frozenset[date]) -> float:
+    """`seconds` after `at`, counted within the ladder's agreed hours."""
+    return ladder.hours.add(at, seconds, days_off) if ladder.hours else at + seconds
 
 
 def _span(seconds: float) -> str:

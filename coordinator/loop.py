@@ -105,6 +105,7 @@ class Coordinator:
         args = (self.writer, ended, self._lost)
         thread = threading.Thread(target=self._record, args=args, name="ledger-writer", daemon=True)
         thread.start()
+        self.work.start()
         try:
             self.work.reconsider(self.clock.now())
             more = True
@@ -118,6 +119,7 @@ class Coordinator:
             if stop.is_set() and self.leadership.held:
                 self._finish(self.writer)  # what was decided before the stop still goes to SQL
         finally:
+            self.work.stop()
             ended.set()
             thread.join(self.settings.socket_timeout_s + 1)
 
@@ -201,7 +203,7 @@ class Coordinator:
         """The server's clock was set: leases and claim deadlines begin anew, and reaping pauses (I9)."""
         now = self.clock.now()
         # Workers notice within a refresh of their own clocks; until then they renew in the old time.
-        self.work.reaping_from = now + max(self.settings.lease_s, REFRESH_S + self.settings.heartbeat_s)
+        self.work.firing.reaping_from = now + max(self.settings.lease_s, REFRESH_S + self.settings.heartbeat_s)
         # Every deadline begins anew, which may be done twice: every coordinator of the team notices the jump.
         anew = {"lease": now + self.settings.lease_s, "claim": now + self.settings.claim_deadline_s}
         log.error("the clock jumped; leases are re-based", team=self.team.team, seconds=round(seconds, 1))

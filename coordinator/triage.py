@@ -16,12 +16,12 @@ import re
 from dataclasses import dataclass, field
 from typing import Any, Literal
 
-from shiftlead.config.duration import duration_s
 from shiftlead.config.rules import near
 from shiftlead.config.team import Route, Team
 from shiftlead.queues.lifecycle import State
 from shiftlead.queues.ticket import Ticket
 
+from .escalation import first_at
 from .impact import impact, nobodys_work
 from .reading import Reading, examples_of, read, shorten
 
@@ -211,10 +211,4 @@ def _summary(ticket: Ticket, reading: Reading) -> str:
 def _first_step(ticket: Ticket, team: Team, now: float) -> float | None:
     """When the first escalation step is due; the sender's own threshold replaces its time."""
     ladder = team.ladder_for(rule_facts(ticket, now=now))
-    if ladder is None:
-        return None
-    after_s = ladder.ladder[0].after_s
-    threshold = ticket.context.get("escalation_threshold")
-    if isinstance(threshold, str | int | float) and not isinstance(threshold, bool) and threshold != "":
-        after_s = duration_s(threshold)
-    return ticket.created_at + after_s
+    return first_at(ladder, ticket.created_at, ticket.context, team.days_off)

@@ -11,11 +11,12 @@ from datetime import UTC, datetime
 from typing import Any
 
 from shiftlead.queues.desk import Desk
+from shiftlead.queues.layout import digest_of
 from shiftlead.queues.lifecycle import State
 from shiftlead.queues.presence import Presence
 from shiftlead.queues.ticket import Ticket
 
-from . import assignment, facts
+from . import facts, order
 
 __all__ = ["Why", "explain"]
 
@@ -101,7 +102,13 @@ def _closed(desk: Desk, t: Ticket) -> list[str]:
 def _ready(desk: Desk, t: Ticket, now: float) -> tuple[list[str], list[str], list[str]]:
     presence = Presence(desk.store.client, desk.keys, desk.clock, desk.settings)
     agents = facts.agent_facts(desk, presence, now)
-    choice = assignment.choose(t, agents, now)
+    if t.behind:
+        return _behind(desk, t)
+    ready, _ = facts.candidates(desk, agents, now)
+    asked = [*(other for other in ready if other.id != t.id), t]
+    choice = order.plan(asked, agents, now, context=facts.contexts(desk, asked, now)).choice_for(t.id)
+    if choice is None:  # it moved while it was looked at
+        return [t.reason or "it is ready"], ["the coordinator looks at it next"], []
     stands_in = next((p for p, _ in desk.store.places(t) if p.startswith("ready:")), "")
     place = desk.store.client.zrank(desk.keys(stands_in), t.id)
     line = f"place {place + 1} of those who need {t.group or 'anybody'} ({t.lane} lane)" if place is not None else ""
@@ -115,7 +122,20 @@ def _ready(desk: Desk, t: Ticket, now: float) -> tuple[list[str], list[str], lis
     return [*came, *choice.reasons, line], moves_it, choice.blockers
 
 
+def _behind(desk: Desk, t: Ticket) -> tuple[list[str], list[str], list[str]]:
+    """Enough others of its customer are ready: one customer's many do not hide another's one."""
+    customer = digest_of(t.customer)
+    ready = desk.store.client.zcard(desk.keys.ready_of(t.lane, customer))
+    place = desk.store.client.zrank(desk.keys.behind(t.lane, customer), t.id)
+    stands = f"at place {place + 1} behind them" if place is not None else "behind them"
+    line = f"{t.customer} has {ready} ready tickets in the {t.lane} lane; it stands {stands}"
+    return [line], [f"one of the ready tickets of {t.customer} is taken"], []
+
+
 def _waiting(desk: Desk, t: Ticket) -> tuple[list[str], list[str], list[str]]:
+    if t.withheld:
+        who = t.prefers or "its agent"
+        return [f"it is done; the result of {who} leaves when action hours begin"], ["the beginning of its hours"], []
     if not t.awaits:
         return [f"it waits for {t.waits_for}"], [f"an answer: shiftlead reply {t.number} TEXT"], []
     _, children = desk.store.read(t.awaits)

@@ -103,11 +103,17 @@ class Committer:
             lines.setdefault(int(seq), Line.model_validate_json(text).model_copy(update={"seq": int(seq)}))
         return [lines[seq] for seq in sorted(lines)]
 
-    def apply_many(self, steps: Sequence[tuple[str, Decide]], *, bell: bool = False) -> list[Ticket | ShiftleadError]:
-        """Decide and commit for many tickets in two round trips. A lost race is tried again for that ticket alone."""
+    def apply_many(
+        self, steps: Sequence[tuple[str, Decide]], *, bell: bool = False,
+        read: tuple[int, Sequence[Ticket | None]] | None = None,
+    ) -> list[Ticket | ShiftleadError]:  # fmt: skip
+        """Decide and commit for many tickets in two round trips. A lost race is tried again for that ticket alone.
+
+        `read`: the epoch and the tickets, where the caller has just read them; a stale one is a lost race.
+        """
         if not steps:
             return []
-        epoch, tickets = self.store.read([ticket_id for ticket_id, _ in steps])
+        epoch, tickets = read or self.store.read([ticket_id for ticket_id, _ in steps])
         outcomes: list[Ticket | ShiftleadError | None] = [None] * len(steps)
         batches: list[tuple[int, Sequence[Change]]] = []
         for i, ((ticket_id, decide), ticket) in enumerate(zip(steps, tickets, strict=True)):

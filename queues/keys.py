@@ -33,6 +33,7 @@ bell               list     one element: the coordinator should look            
 leader             string   who coordinates, with a TTL                                 -
 presence           zset     <agent>|<worker> by the moment it stops counting            workers' beats
 workers            hash     <agent>|<worker> -> JSON about the process                  workers' beats
+meetings           hash     agent -> end, subject, problem of its calendar now, JSON    the calendars
 refused            hash     reason -> count                                             refusal
 """
 
@@ -64,6 +65,7 @@ class Keys:
         self.behinds = self("behinds")
         self.mark = self("mark")
         self.run = self("run")
+        self.meetings = self("meetings")
 
     def __call__(self, name: str) -> str:
         return f"{self.tag}:{name}"

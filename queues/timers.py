@@ -8,9 +8,10 @@ disarms the timer in the same commit. The escalation ladder's steps are decided 
 | wake   | scheduled            | ready                                                           |
 | claim  | assigned             | back to ready, counted as undelivered                           |
 | lease  | working              | back to ready; suspect, if its worker is gone                   |
-| wait   | waiting for a person | ready again: nobody answered                                    |
+| wait   | waiting for a person | ready again: nobody answered; a withheld result leaves          |
 | accept | handed on, unclaimed | the decision-maker hears of it                                  |
-| expire | approval, open       | failed: nobody decided; its parent goes on and knows            |
+| expire | approval, open       | the next approver decides; without one it failed, and the       |
+|        |                      | parent goes on and knows                                        |
 | ladder | open                 | the next escalation step                                        |
 """
 
@@ -21,11 +22,13 @@ from typing import Any, NamedTuple
 
 from . import moves
 from .keys import Keys
-from .lifecycle import State
+from .lifecycle import REASSIGNABLE, State
 from .store import Change, Store
 from .ticket import Ticket
 
 __all__ = ["Timer", "crashed", "disarm", "due", "fired", "next_at"]
+
+ONE_DAY_S = 86_400.0
 
 
 class Timer(NamedTuple):
@@ -79,6 +82,8 @@ def fired(
                     ticket, reason=reason, actor="timer:lease", counter="handed_back", now=now, epoch=epoch
                 )
             ]  # fmt: skip
+        case "wait", State.WAITING if ticket.withheld:
+            return [moves.release(ticket, now=now, epoch=epoch)]
         case "wait", State.WAITING:
             reason = f"nobody answered in time ({ticket.waits_for})"
             return [moves.resume(ticket, [], actor="timer:wait", reason=reason, now=now, epoch=epoch)]
@@ -88,6 +93,16 @@ def fired(
                 moves.escalate(
                     ticket, ladder=ticket.ladder, ladder_at=ticket.ladder_at, told=deciders, to=None, reason=reason,
                     now=now, epoch=epoch, actor="timer:accept", accept_by=None,
+                )
+            ]  # fmt: skip
+        case "expire", _ if ticket.is_open and ticket.context.get("then") and ticket.state in REASSIGNABLE:
+            then = str(ticket.context["then"])
+            reason = f"{ticket.assigned_to or ticket.named or 'nobody'} did not decide in time: {then} decides"
+            return [
+                moves.escalate(
+                    ticket, ladder=ticket.ladder, ladder_at=ticket.ladder_at, told=[then], to=then, reason=reason,
+                    now=now, epoch=epoch, actor="timer:expire", context=ticket.context | {"then": None},
+                    expires_at=now + float(ticket.context.get("expires_s") or ONE_DAY_S),
                 )
             ]  # fmt: skip
         case "expire", _ if ticket.is_open:

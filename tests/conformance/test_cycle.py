@@ -25,11 +25,12 @@ class Floor:
 
     def __init__(self, desk: Desk, clock: ManualClock) -> None:
         self.desk, self.clock, self.rings = desk, clock, list[Ring]()
+        self.agents: tuple[str, ...] = AGENTS
         self.cycle = Cycle(desk, None, self.rings.extend)  # type: ignore[arg-type]
         self.presence = Presence(desk.store.client, desk.keys, clock, desk.settings)
 
     def run(self) -> None:
-        for agent in AGENTS:
+        for agent in self.agents:
             self.presence.beat([agent], "w", WorkerInfo())
         for _ in range(20):
             if not self.cycle.run(self.clock.now()):
@@ -158,12 +159,14 @@ def test_a_failed_child_is_an_answer_too(floor: Floor) -> None:
 
 
 def test_an_approval_goes_to_its_approver_and_expires_into_a_no(floor: Floor) -> None:
-    """EN-10: routed by the gate; nobody answered is not a yes."""
+    """EN-10: routed by the gate, then to whom the gate names next; nobody answered is not a yes."""
     ticket_id = floor.enqueue()
     arguments = {"amount": 620.0, "days_since_purchase": 3}
     parent = floor.report(ticket_id, AskHuman(action="process_refund", arguments=arguments))
     child_id = parent.awaits[0]
     assert floor.desk.find(child_id).assigned_to == "felix_ceo"
+    floor.later(4 * 3600 + 1)
+    assert floor.desk.find(child_id).named == "on_call"
     floor.later(4 * 3600 + 1)
     assert floor.desk.find(child_id).state is State.FAILED
     assert floor.desk.find(ticket_id).answers[0]["decision"] == "deny"
