@@ -17,7 +17,7 @@ from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
-__all__ = ["Hit", "Knowledge", "words"]
+__all__ = ["Hit", "Index", "Knowledge", "Section", "hit", "section_of", "words", "worth_of"]
 
 K1, B = 1.4, 0.6  # the usual BM25 constants; B is low because our sections are all short
 HEADING_WEIGHT = 3  # a word in a heading says what the section is about
@@ -47,7 +47,7 @@ class Hit:
 
 
 @dataclass(frozen=True, slots=True)
-class _Section:
+class Section:
     page: str
     heading: str
     text: str
@@ -56,9 +56,9 @@ class _Section:
 
 
 @dataclass(frozen=True, slots=True)
-class _Index:
+class Index:
     signature: tuple[tuple[str, int, int], ...]
-    sections: tuple[_Section, ...]
+    sections: tuple[Section, ...]
     found_in: dict[str, int]
     mean_length: float
 
@@ -69,7 +69,7 @@ class Knowledge:
     def __init__(self, folder: Path) -> None:
         self.folder = folder
         self._lock = threading.Lock()
-        self._index = _Index((), (), {}, 1.0)
+        self._index = Index((), (), {}, 1.0)
 
     def search(self, text: str, limit: int = 3) -> list[Hit]:
         """The best sections for `text`, best first. Empty when no word of it is known here."""
@@ -77,11 +77,11 @@ class Knowledge:
         asked = Counter(words(text))
         if not asked or not index.sections:
             return []
-        worth = {word: _worth(index, word) for word in asked}
-        hits = [_hit(index, section, asked, worth) for section in index.sections]
+        worth = {word: worth_of(index, word) for word in asked}
+        hits = [hit(index, section, asked, worth) for section in index.sections]
         return sorted((h for h in hits if h is not None), key=lambda h: (-h.score, h.source))[:limit]
 
-    def _current(self) -> _Index:
+    def _current(self) -> Index:
         signature = _signature(self.folder)
         with self._lock:
             if signature != self._index.signature:
@@ -96,7 +96,7 @@ def words(text: str) -> list[str]:
     return [_stem(w.removesuffix("'s")) for w in found if w.removesuffix("'s") not in STOP and len(w) > 1]
 
 
-def _hit(index: _Index, section: _Section, asked: Counter[str], worth: dict[str, float]) -> Hit | None:
+def hit(index: Index, section: Section, asked: Counter[str], worth: dict[str, float]) -> Hit | None:
     matched = [word for word in asked if word in section.counts]
     if not matched:
         return None
@@ -128,7 +128,7 @@ def _of_the_case(word: str) -> bool:
     return word in CASE or any(c.isdigit() for c in word)
 
 
-def _worth(index: _Index, word: str) -> float:
+def worth_of(index: Index, word: str) -> float:
     """How rare, so how telling, a word is: inverse document frequency."""
     seen = index.found_in.get(word, 0)
     return math.log(1 + (len(index.sections) - seen + 0.5) / (seen + 0.5))
@@ -142,23 +142,23 @@ def _signature(folder: Path) -> tuple[tuple[str, int, int], ...]:
     return tuple(found)
 
 
-def _build(folder: Path, signature: tuple[tuple[str, int, int], ...]) -> _Index:
+def _build(folder: Path, signature: tuple[tuple[str, int, int], ...]) -> Index:
     sections = []
     for name, _, size in signature:
         if size <= MAX_PAGE_BYTES:
             path = Path(name)
             page = path.relative_to(folder).as_posix()
-            sections += [_section(page, h, t) for h, t in _cut(path.read_text("utf-8", "replace"), path.stem)]
+            sections += [section_of(page, h, t) for h, t in _cut(path.read_text("utf-8", "replace"), path.stem)]
     found_in = Counter(word for section in sections for word in section.counts)
     mean = sum(s.length for s in sections) / len(sections) if sections else 1.0
-    return _Index(signature, tuple(sections), dict(found_in), mean or 1.0)
+    return Index(signature, tuple(sections), dict(found_in), mean or 1.0)
 
 
-def _section(page: str, heading: str, text: str) -> _Section:
+def section_of(page: str, heading: str, text: str) -> Section:
     counts = Counter(words(text))
     for word in words(heading):
         counts[word] += HEADING_WEIGHT
-    return _Section(page, heading, text, counts, sum(counts.values()))
+    return Section(page, heading, text, counts, sum(counts.values()))
 
 
 def _cut(markdown: str, title: str) -> Iterator[tuple[str, str]]:

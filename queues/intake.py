@@ -12,7 +12,7 @@ from __future__ import annotations
 import logging
 import re
 import time
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 from celery import Celery
@@ -25,7 +25,8 @@ from shiftlead.config.team import Team
 from .broker import ENQUEUE, make_app, run_celery
 from .connect import Connections
 from .errors import ShiftleadError, Unavailable
-from .keys import INTAKE_QUEUE
+from .keys import INTAKE_QUEUE, Keys
+from .refusals import RefusalCounter
 from .ticket import parse_draft
 
 __all__ = ["enqueue", "make_intake", "run_intake"]
@@ -46,16 +47,22 @@ def run_intake(settings: Settings, teams: Sequence[Team]) -> int:
     import socket
 
     connections = Connections(settings)
-    app = make_intake(settings, teams, connections)
+    counters = {team.team: RefusalCounter(connections.client, Keys(team.team)) for team in teams}
+    app = make_intake(settings, teams, connections, counters)
     _hush()
     try:
         return run_celery(app, node=f"intake@{socket.gethostname()}", queues=[INTAKE_QUEUE], concurrency=THREADS)
     finally:
+        for counter in counters.values():
+            counter.close()
         connections.close()
 
 
-def make_intake(settings: Settings, teams: Sequence[Team], connections: Connections) -> Celery:
-    """The Celery app with the one task of the intake."""
+def make_intake(
+    settings: Settings, teams: Sequence[Team], connections: Connections,
+    counters: Mapping[str, RefusalCounter] | None = None,
+) -> Celery:  # fmt: skip
+    """The Celery app with the one task of the intake. Its refusals are counted by `counters`, one a team."""
     app = make_app(settings, teams)
     known = {team.team for team in teams}
 
@@ -63,7 +70,11 @@ def make_intake(settings: Settings, teams: Sequence[Team], connections: Connecti
     def task(self: Any, draft: Any, key: Any = None, team: Any = None) -> str:
         # A message that is delivered again is the same request: its id is the key when the sender gave none.
         given = f"celery:{self.request.id}" if key is None else key
-        return enqueue(connections, known, draft, key=given, team=team)
+        try:
+            return enqueue(connections, known, draft, key=given, team=team)
+        except (ValueError, TimeoutError) as error:
+            _count(counters or {}, settings.team, team, error)
+            raise
 
     return app
 
@@ -98,6 +109,14 @@ def enqueue(connections: Connections, known: set[str], draft: Any, *, key: str, 
     except ShiftleadError as error:
         raise ValueError(str(error)) from None
     raise AssertionError("unreachable")
+
+
+def _count(counters: Mapping[str, RefusalCounter], default: str, named: Any, error: Exception) -> None:
+    """One more refusal: of the team that was named, else of the one that is meant when none is."""
+    team = named if isinstance(named, str) and named in counters else default
+    if counter := counters.get(team) or next(iter(counters.values()), None):
+        ours = error.__context__  # senders get Python's own errors; what was refused is what they were made from
+        counter.error(ours if isinstance(ours, ShiftleadError) else error)
 
 
 def _check_call(draft: Any, key: Any, team: Any) -> None:

@@ -20,7 +20,7 @@ from .auth import Caller, may
 from .body import BATCH_FACTOR, body, checked, decode, parse, read_draft, schema
 from .pages import page
 from .problems import Forbidden, problem_for
-from .rooms import Rooms
+from .rooms import Rooms, belongs_to
 
 __all__ = ["Reason", "Reply", "router"]
 
@@ -55,22 +55,67 @@ class TicketList(BaseModel):
     after: str
 
 
-@router.post("", status_code=201, response_model=Ticket, openapi_extra=schema(Draft))
+class Brought(BaseModel):
+    """What a key that may not read gets for a ticket that is there already: where it is, and what the sender said."""
+
+    id: str
+    number: str
+    team: str
+    state: State
+    type: str
+    title: str
+    body: str
+    source: str
+    reporter: str
+    customer: str
+    urgency: str
+    component: str
+    links: list[str]
+    context: dict[str, Any]
+    needs: list[str]
+    requires_handoff: list[str]
+    joined: list[dict[str, Any]] = Field(description="the sender's own entry if the ticket was joined, nobody else's")
+
+    @classmethod
+    def of(cls, ticket: Ticket, draft: Draft, *, joined: bool) -> Brought:
+        said = draft.model_dump(exclude={"team", "number", "priority", "assigned_to"})
+        own = {"source": draft.source, "reporter": draft.reporter, "customer": draft.customer, "title": draft.title}
+        return cls(
+            **said, id=ticket.id, number=ticket.number, team=ticket.team, state=ticket.state,
+            joined=[own] if joined else [],
+        )  # fmt: skip
+
+
+@router.post(
+    "", status_code=201, response_model=Ticket, responses={200: {"model": Ticket | Brought}},
+    openapi_extra=schema(Draft),
+)  # fmt: skip
 def create(
     request: Request, caller: Annotated[Caller, Depends(may("enqueue"))], raw: Annotated[bytes, Depends(body())],
     team: TeamName = None, key: Key = None,
 ) -> Response:  # fmt: skip
-    """Take one ticket in. 201 when it stands in the ledger; 200 when the same key was used for the same request."""
+    """Take one ticket in. 201 when it stands in the ledger as a ticket of its own.
+
+    200 when there is one already. With `Idempotency-Replayed` the same key was used for the same request: the stored
+    reply is the same id and number, and the document is the ticket as it is now. With `Shiftlead-Joined` the matter
+    is open: this text and its links were added to that ticket, and both requesters are kept. A key that may not read
+    that ticket gets its id, number and state, and nothing beside that but what it said itself.
+    """
     rooms, settings = _rooms(request), _settings(request)
     draft = read_draft(raw, settings)
     desk = rooms.desk(caller, _team_of(draft, team))
     accepted = desk.accept(draft, actor=_door(caller), key=_checked_key(key))
     ticket = accepted.ticket
     headers = {"Location": _location(rooms, caller, ticket)}
-    if not accepted.created:
+    if accepted.joined:
+        headers["Shiftlead-Joined"] = ticket.number
+    elif not accepted.created:
         headers["Idempotency-Replayed"] = "true"
     status = 201 if accepted.created else 200
-    return Response(ticket.model_dump_json(), status, headers, media_type="application/json")
+    document: BaseModel = ticket
+    if not accepted.created and not _may_see(caller, ticket):
+        document = Brought.of(ticket, draft, joined=accepted.joined)
+    return Response(document.model_dump_json(), status, headers, media_type="application/json")
 
 
 @router.post("/batch", openapi_extra=schema(Draft, media="application/x-ndjson"))
@@ -80,7 +125,8 @@ def create_many(
 ) -> JSONResponse:  # fmt: skip
     """Take up to 1,000 tickets in, as a JSON array or one a line; each is answered for itself, in the order given.
 
-    An Idempotency-Key stands for the whole list: repeat the same list with it.
+    An Idempotency-Key stands for the whole list: repeat the same list with it. `joined` marks those that were added to
+    a ticket of the same matter.
     """
     rooms, settings, key = _rooms(request), _settings(request), _checked_key(key)
     answers: list[Any] = []
@@ -239,7 +285,13 @@ def _answer(index: int, answer: Any) -> dict[str, Any]:
         return {"index": index, "status": answer.status, "problem": refusal}
     ticket = answer.ticket
     status = 201 if answer.created else 200
-    return {"index": index, "status": status, "id": ticket.id, "number": ticket.number, "team": ticket.team}
+    told = {"index": index, "status": status, "id": ticket.id, "number": ticket.number, "team": ticket.team}
+    return told | ({"joined": True} if answer.joined else {})
+
+
+def _may_see(caller: Caller, ticket: Ticket) -> bool:
+    """Whether the caller could also read the ticket by its number."""
+    return caller.may("read") and (caller.agent is None or belongs_to(ticket, caller.agent))
 
 
 def _team_of(draft: Draft, team: str | None) -> str | None:

@@ -56,6 +56,8 @@ def enqueue(
 ) -> None:  # fmt: skip
     """Put tickets in. Each is acknowledged when it stands in the ledger.
 
+    What somebody has open already - the same text by the same requester, or the same link - joins that ticket.
+
     A JSONL file has one ticket a line. A bad line is told as file:line and skipped, the others are stored; with
     --strict nothing is. The exit code is 2 if any line was bad. A line may carry a "key" for idempotency.
     """
@@ -112,10 +114,12 @@ def _one(run: Run, fields: dict[str, Any], key: str | None) -> None:
         raise answer
     ticket = answer.ticket
     follow = called(run.settings, "show", ticket.number)
-    word = "is stored" if answer.created else "was stored before under this key"
+    said = f"{ticket.number} is stored" if answer.created else f"{ticket.number} was stored before under this key"
+    if answer.joined:
+        said = f"joined {ticket.number} ({answer.why or 'the same matter'}), both requesters are kept"
     run.say(
-        {"created": answer.created, "ticket": ticket.model_dump(mode="json")},
-        f"✔ {ticket.number} {word}. Follow it: {follow}",
+        {"created": answer.created, "joined": answer.joined, "ticket": ticket.model_dump(mode="json")},
+        f"✔ {said}. Follow it: {follow}",
     )
 
 
@@ -125,6 +129,7 @@ class _Tally:
 
     name: str
     stored: list[str] = field(default_factory=list)
+    joined: list[str] = field(default_factory=list)
     known: int = 0
     errors: list[dict[str, Any]] = field(default_factory=list)
     worst: int = 0
@@ -209,6 +214,8 @@ def _send(door: Door, batch: list[tuple[int, Draft, str | None]], tally: _Tally)
             tally.bad(number, str(answer), answer.exit_code)
         elif answer.created:
             tally.stored.append(answer.ticket.number)
+        elif answer.joined:
+            tally.joined.append(answer.ticket.number)
         else:
             tally.known += 1
 
@@ -218,6 +225,7 @@ def _finish(run: Run, tally: _Tally, *, stored_none: bool = False) -> None:
     parts = [f"{len(tally.stored):,} stored"]
     if tally.stored:
         parts[0] += f" ({tally.stored[0]} … {tally.stored[-1]})" if len(tally.stored) > 1 else f" ({tally.stored[0]})"
+    parts += [f"{len(tally.joined):,} joined open tickets"] if tally.joined else []
     parts += [f"{tally.known:,} stored before"] if tally.known else []
     parts += (
         [
@@ -227,9 +235,15 @@ def _finish(run: Run, tally: _Tally, *, stored_none: bool = False) -> None:
         if bad
         else []
     )
-    mark = "✘" if not tally.stored and not tally.known and bad else "✔"
+    mark = "✘" if not tally.stored and not tally.joined and not tally.known and bad else "✔"
     run.say(
-        {"stored": len(tally.stored), "numbers": tally.stored, "known": tally.known, "errors": tally.errors},
+        {
+            "stored": len(tally.stored),
+            "numbers": tally.stored,
+            "joined": tally.joined,
+            "known": tally.known,
+            "errors": tally.errors,
+        },
         f"{mark} {' · '.join(parts)}",
     )
     if bad:

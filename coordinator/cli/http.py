@@ -156,7 +156,8 @@ class HttpDoor:
             response = self._send("POST", "/v1/tickets", content=_body(draft), headers=headers)
         except ShiftleadError as error:
             return error
-        return Accepted(Ticket.model_validate(response.json()), response.status_code == 201)
+        said, joined = response.json(), "Shiftlead-Joined" in response.headers
+        return Accepted(Ticket.model_validate(said), response.status_code == 201, joined=joined)
 
     def _taken(self, draft: Draft, result: dict[str, Any]) -> Accepted | ShiftleadError:
         if "problem" in result:
@@ -164,7 +165,7 @@ class HttpDoor:
         ticket = Ticket(
             id=result["id"], number=result["number"], team=result["team"], type=draft.type, title=draft.title
         )
-        return Accepted(ticket, int(result["status"]) == 201)
+        return Accepted(ticket, int(result["status"]) == 201, joined=bool(result.get("joined")))
 
     def _act(self, ticket: str, verb: str, body: dict[str, Any]) -> Ticket:
         return Ticket.model_validate(
