@@ -222,7 +222,7 @@ class Runner:
                 pause = min(2 * pause, MOST_S)
 
     def _hold(self, held: _Held, busy: Busy) -> str:
-        """The agent is busy until its provider answers again (EN-04). The ticket is nobody's fault: no counter rises."""
+        """The agent is busy until its provider answers again (EN-04). Nobody is at fault: no counter rises."""
         until = self.desk.clock.now() + busy.after_s
         try:
             there = self.desk.store.agent_states([held.agent])[held.agent].busy_until or 0.0

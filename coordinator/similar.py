@@ -73,13 +73,13 @@ def rank(ticket: Ticket, others: Iterable[Ticket], *, limit: int = 5) -> list[Si
     links = _links(ticket)
     ranked: list[tuple[bool, float, Similar]] = []
     for section in sections:
-        other, hit = known[section.page], hit(index, section, asked, worth)
+        other, found = known[section.page], hit(index, section, asked, worth)
         shared = bool(links) and not links.isdisjoint(_links(other))
-        alike = hit is not None and len(hit.matched) > 1 and hit.confidence >= LEAST
+        alike = found is not None and len(found.matched) > 1 and found.confidence >= LEAST
         if not shared and not alike:
             continue
-        score = hit.score if hit is not None else 0.0
-        telling = sorted(hit.matched, key=lambda w: -worth[w])[:MOST_WORDS] if hit is not None else []
+        score = found.score if found is not None else 0.0
+        telling = sorted(found.matched, key=lambda w: -worth[w])[:MOST_WORDS] if found is not None else []
         why = [*(["same link"] if shared else []), *telling]
         ranked.append((shared, score, Similar(other.number, score, other.title, str(other.state), why)))
     ranked.sort(key=lambda r: (not r[0], -r[1], r[2].number))
