@@ -21,11 +21,11 @@ from shiftlead.queues.store import Change
 from shiftlead.queues.ticket import Ticket
 
 from . import handoff, routing
-from .daily import Daily
 from .firing import Firing
 from .giving import Giving, RingAll, log_refused, per_customer
 from .meetings import Meetings
 from .notify import Notices
+from .upkeep import Upkeep
 
 __all__ = ["Cycle", "RingAll"]
 
@@ -45,7 +45,7 @@ class Cycle:
         self.giving = Giving(desk, self.presence, ring)
         self.firing = Firing(desk, self.presence, self.notices, self.giving.agents)
         self.meetings = Meetings(self.team, self.settings, desk.clock.now)
-        self.daily = Daily(desk, ledger) if ledger is not None else None
+        self.upkeep = Upkeep(desk, ledger) if ledger is not None else None
         self._said: dict[str, str] | None = None  # of the calendars, last time
         self._rung: dict[str, tuple[float, float]] = {}  # ticket -> (rung at, wait before ringing again)
         self._swept = 0.0
@@ -59,6 +59,8 @@ class Cycle:
     def stop(self) -> None:
         """End what `start` began."""
         self.meetings.close()
+        if self.upkeep is not None:
+            self.upkeep.close()
 
     def run(self, now: float, *, assign: bool = True) -> bool:
         """Do what there is to do at `now`; True when there may be more at once."""
@@ -162,8 +164,8 @@ class Cycle:
             self.store.forget_groups(empty)
         self.giving.sweep(now)
         self._tell_meetings(now)
-        if self.daily is not None:
-            self.daily.run(now)
+        if self.upkeep is not None:
+            self.upkeep.run(now)
         pipe = self.client.pipeline(transaction=False)
         names = [n for n, s in self.team.agents.items() if not s.human]
         for name in names:

@@ -15,7 +15,7 @@ from shiftlead.queues.desk import Desk
 from shiftlead.queues.errors import KeyReused
 from shiftlead.queues.ledger import Ledger
 
-from .brief import brief, brief_day, brief_draft, due_briefs
+from .brief import Brief, brief, brief_day, brief_draft, due_briefs
 from .why import explain
 
 __all__ = ["Daily"]
@@ -56,8 +56,9 @@ class Daily:
                     self.ledger, self.desk.team, who, since=now - DAY_S, now=now,
                     why=lambda ticket: explain(self.desk, ticket, now=now).text,
                 )  # fmt: skip
-                draft, key = brief_draft(told, who, day)
-                self.desk.accept(draft, actor="coordinator", key=key)
+                if _says_something(told):
+                    draft, key = brief_draft(told, who, day)
+                    self.desk.accept(draft, actor="coordinator", key=key)
             except KeyReused:
                 log.info("the brief was made already", who=who, day=day)
             except Exception as error:  # the next minute tries again; the day's work does not wait for it
@@ -65,3 +66,11 @@ class Daily:
                 log.warning("a brief could not be made", who=who, day=day, error=str(error))
                 return
             self._made[who] = day
+
+
+def _says_something(told: Brief) -> bool:
+    """Whether anything came, waits or ended: a new team needs no brief of nothing."""
+    numbers = told.numbers
+    if numbers is None:
+        return True
+    return bool(numbers.arrived or any(numbers.completed.values()) or any(a.n for a in numbers.age_by_queue.values()))

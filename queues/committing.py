@@ -64,6 +64,7 @@ class Committer:
         self.keys = Keys(team.team)
         self.store = Store(client, self.keys, served=self._served)
         self.ledger, self.recorded = ledger, recorded
+        self.refused: Callable[[Exception], None] = lambda error: None  # counts what a door or a worker was refused
 
     def _served(self, needs: Sequence[str]) -> bool:
         return any(set(needs) <= set(spec.can) for spec in self.team.agents.values())
@@ -181,7 +182,12 @@ class Committer:
 
     def _stale(self, ticket_id: str, token: int) -> None:
         ticket = self.find(ticket_id)
-        raise StaleToken(ticket.number, token, ticket.state, ticket.assigned_to)
+        raise self._told(StaleToken(ticket.number, token, ticket.state, ticket.assigned_to))
+
+    def _told(self, error: ShiftleadError) -> ShiftleadError:
+        """The refusal, counted."""
+        self.refused(error)
+        return error
 
     def _refused(self, change: Change, refusal: Refusal) -> ShiftleadError:
         ticket = change.after
@@ -194,7 +200,7 @@ class Committer:
         if refusal.why == "slots":
             return NoSlot(ticket.number, ticket.assigned_to or "", change.capacity or 0)
         if refusal.why == "token":
-            return StaleToken(ticket.number, change.held or 0, "held by somebody else", None)
+            return self._told(StaleToken(ticket.number, change.held or 0, "held by somebody else", None))
         return Refused(f"{ticket.number} was not written ({refusal.why}): {refusal.there}. Retry.")
 
     def _confirm(self, number: str, stream_id: str, epoch: int) -> None:

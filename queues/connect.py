@@ -15,6 +15,7 @@ from .desk import Desk
 from .keys import Keys
 from .ledger import Ledger
 from .recorded import Recorded
+from .refusals import RefusalCounter
 
 __all__ = ["Connections"]
 
@@ -26,6 +27,7 @@ class Connections:
     settings: Settings
     _desks: dict[str, Desk] = field(default_factory=dict)
     _recorded: list[Recorded] = field(default_factory=list)
+    _counters: list[RefusalCounter] = field(default_factory=list)
     _client: redis.Redis | None = None
     _ledger: Ledger | None = None
     _clock: ServerClock | None = None
@@ -63,7 +65,7 @@ class Connections:
         if name not in self._desks:
             recorded = Recorded(self.client, Keys(name), self.settings)
             self._recorded.append(recorded)
-            self._desks[name] = Desk(
+            desk = Desk(
                 self.client,
                 self.team(name),
                 clock=self.clock,
@@ -71,10 +73,16 @@ class Connections:
                 ledger=self.ledger,
                 recorded=recorded,
             )
+            counter = RefusalCounter(self.client, desk.keys)
+            self._counters.append(counter)
+            desk.refused = counter.error
+            self._desks[name] = desk
         return self._desks[name]
 
     def close(self) -> None:
         """Close what was opened."""
+        for counter in self._counters:
+            counter.close()
         for recorded in self._recorded:
             recorded.close()
         if self._ledger is not None:

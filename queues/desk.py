@@ -177,6 +177,6 @@ class Desk(Hands):
 
     def _check_holder(self, ticket: Ticket, agent: str | None, token: int) -> None:
         if ticket.token != token:
-            raise StaleToken(ticket.number, token, ticket.state, ticket.assigned_to)
+            raise self._told(StaleToken(ticket.number, token, ticket.state, ticket.assigned_to))
         if agent is not None and ticket.assigned_to != agent:
-            raise NotYours(ticket.number, agent)
+            raise self._told(NotYours(ticket.number, agent))

@@ -9,13 +9,14 @@ from __future__ import annotations
 import time
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
-from datetime import UTC, datetime
 from typing import Any
 
 import sqlalchemy as sa
 from sqlalchemy.exc import IntegrityError
 
-from .ledger_database import migrate, open_engine, upsert
+from .ledger_database import migrate, open_engine
+from .ledger_erase import erase_texts
+from .ledger_refusals import RefusalLedger
 from .ledger_tables import METADATA
 from .lifecycle import Queue
 from .ticket import AgentState, Line, Ticket
@@ -27,7 +28,7 @@ CHUNK = 1_000
 
 T = METADATA.tables
 HEAD, EVENT, BODY, TICKET = T["ledger_head"], T["event"], T["event_body"], T["ticket"]
-AGENT, IDEM, REFUSAL, KEY = T["agent_state"], T["idempotency"], T["refusal"], T["api_key"]
+AGENT, IDEM, KEY = T["agent_state"], T["idempotency"], T["api_key"]
 
 # A note has a line but no document, so the last line of a ticket may be later than its last document.
 LAST_SEQ = sa.func.coalesce(
@@ -73,7 +74,7 @@ class ApiKey:
     revoked_at: float | None
 
 
-class Ledger:
+class Ledger(RefusalLedger):
     """One database with the ledgers of any number of teams."""
 
     def __init__(self, url: str, *, read_only: bool = False) -> None:
@@ -168,14 +169,8 @@ class Ledger:
             return [(row.seq, _line(row)) for row in connection.execute(query)]
 
     def erase(self, team: str, ticket_id: str, *, at: float) -> int:
-        """Erase the texts of a ticket's recorded lines, leaving a tombstone; how many. The chain still verifies."""
-        mine = sa.select(EVENT.c.seq).where(EVENT.c.team == team, EVENT.c.ticket_id == ticket_id)
-        with self.engine.begin() as connection:
-            return connection.execute(
-                BODY.update()
-                .where(BODY.c.team == team, BODY.c.seq.in_(mine), BODY.c.erased_at.is_(None))
-                .values(text="", erased_at=at)
-            ).rowcount
+        """Erase the texts of a ticket's recorded lines; how many. See ledger_erase.py."""
+        return erase_texts(self.engine, team, [ticket_id], at=at).lines
 
     # -- tickets -----------------------------------------------------------------------------------------------------
 
@@ -199,15 +194,44 @@ class Ledger:
             query = query.where(TICKET.c.id < after)
         return self._tickets(query)
 
-    def recent_completed(self, team: str, limit: int) -> list[tuple[Ticket, int]]:
-        """Completed tickets, the last one closed first, each with the highest seq of its recorded lines."""
+    def documents(self, team: str, ids: Sequence[str]) -> dict[str, Ticket]:
+        """The last recorded documents of those tickets that have one, by id."""
+        found: dict[str, Ticket] = {}
+        query = sa.select(TICKET.c.id, TICKET.c.doc).where(TICKET.c.team == team)
+        with self.engine.connect() as connection:
+            for start in range(0, len(ids), 500):
+                rows = connection.execute(query.where(TICKET.c.id.in_(ids[start : start + 500])))
+                found |= {ticket_id: Ticket.model_validate_json(doc) for ticket_id, doc in rows}
+        return found
+
+    def recent_completed(
+        self, team: str, limit: int, *, after: Ticket | None = None, state: str | None = None
+    ) -> list[tuple[Ticket, int]]:
+        """Completed tickets, the last one closed first, each with the highest seq of its recorded lines.
+
+        `after`: the last one of the page before.
+        """
         closed = TICKET.c.closed_at
         query = sa.select(TICKET.c.doc, LAST_SEQ).where(
             TICKET.c.team == team, closed.is_not(None), TICKET.c.queue == str(Queue.COMPLETED)
         )
+        if after is not None:
+            at = after.closed_at
+            query = query.where(closed <= at, sa.or_(closed < at, TICKET.c.id < after.id))
+        if state is not None:
+            query = query.where(TICKET.c.state == state)
         with self.engine.connect() as connection:
-            rows = connection.execute(query.order_by(closed.desc()).limit(limit))
+            rows = connection.execute(query.order_by(closed.desc(), TICKET.c.id.desc()).limit(limit))
             return [(Ticket.model_validate_json(doc), seq) for doc, seq in rows]
+
+    def completed_after(self, team: str, closed_at: float, ticket_id: str, limit: int) -> list[Ticket]:
+        """Completed tickets, the first one closed first, that follow the one closed then."""
+        closed = TICKET.c.closed_at
+        query = sa.select(TICKET.c.doc).where(
+            TICKET.c.team == team, TICKET.c.queue == str(Queue.COMPLETED), closed >= closed_at,
+            sa.or_(closed > closed_at, TICKET.c.id > ticket_id),
+        )  # fmt: skip
+        return self._tickets(query.order_by(closed, TICKET.c.id).limit(limit))
 
     def open_tickets(self, team: str) -> Iterator[list[tuple[Ticket, int]]]:
         """Every ticket in intake and active, in chunks of 1,000, each with the highest seq of its recorded lines.
@@ -249,7 +273,7 @@ class Ledger:
         with self.engine.connect() as connection:
             return [Ticket.model_validate_json(doc) for (doc,) in connection.execute(query)]
 
-    # -- agents, idempotency, refusals, keys -------------------------------------------------------------------------
+    # -- agents, idempotency, keys -------------------------------------------------------------------------
 
     def agent_states(self, team: str) -> dict[str, tuple[AgentState, int]]:
         """The last document of every agent that has one, and its seq."""
@@ -263,25 +287,6 @@ class Ledger:
         with self.engine.connect() as connection:
             row = connection.execute(query.where(IDEM.c.team == team, IDEM.c.digest == digest)).first()
         return (row[0], row[1], row[2]) if row else None
-
-    def count_refusals(self, team: str, reasons: dict[str, int], *, day: str | None = None) -> None:
-        """Add to the day's counts of refusals (`day` is YYYY-MM-DD, today in UTC if empty)."""
-        day = day or datetime.now(UTC).strftime("%Y-%m-%d")
-        rows = [{"team": team, "reason": r, "day": day, "count": n} for r, n in sorted(reasons.items()) if n]
-        if not rows:
-            return
-        insert = upsert(self.engine, REFUSAL)
-        adding = insert.on_conflict_do_update(
-            index_elements=["team", "reason", "day"], set_={"count": REFUSAL.c.count + insert.excluded["count"]}
-        )
-        with self.engine.begin() as connection:
-            connection.execute(adding, rows)
-
-    def refusals(self, team: str, day: str) -> dict[str, int]:
-        """What was refused on a day, by reason."""
-        query = sa.select(REFUSAL.c.reason, REFUSAL.c.count).where(REFUSAL.c.team == team, REFUSAL.c.day == day)
-        with self.engine.connect() as connection:
-            return dict(connection.execute(query).all())
 
     def add_key(
         self, team: str, digest: str, name: str, scopes: Sequence[str], agent: str | None = None, *,

@@ -63,10 +63,15 @@ class LiveView:
         return self.desk.history(ticket_id)
 
     def counts(self) -> dict[str, int]:
+        """Completed ones are those in Redis and those that left it: both stand in SQL, but for what is on its way."""
         pipe = self.client.pipeline(transaction=False)
         for queue in Queue:
             pipe.zcard(self.keys.queue(queue))
-        return {str(queue): int(n) for queue, n in zip(Queue, pipe.execute(), strict=True)}
+        counts = {str(queue): int(n) for queue, n in zip(Queue, pipe.execute(), strict=True)}
+        if (ledger := _ledger_of(self.desk)) is not None:
+            recorded = ledger.counts(self.desk.team.team)[Queue.COMPLETED]
+            counts[Queue.COMPLETED] = max(counts[Queue.COMPLETED], recorded)
+        return counts
 
     def tickets(
         self, *, queue: str | None = None, state: str | None = None, agent: str | None = None, limit: int = 50
@@ -79,7 +84,27 @@ class LiveView:
                 found += [t for t in read if t is not None and wanted(t)]
                 if len(found) >= limit:
                     return found[:limit]
+        if queue in (None, Queue.COMPLETED) and (state is None or QUEUE_OF[State(state)] is Queue.COMPLETED):
+            found += self._archived(wanted, state, limit - len(found))
         return found
+
+    def _archived(self, wanted: Callable[[Ticket], bool], state: str | None, limit: int) -> list[Ticket]:
+        """Completed tickets that left Redis, the newest first. They are older than those that did not."""
+        ledger, found = _ledger_of(self.desk), list[Ticket]()
+        if ledger is None:
+            return found
+        looked_at, last = 0, None
+        while len(found) < limit and looked_at < SCAN_LIMIT:
+            read = ledger.recent_completed(self.desk.team.team, CHUNK, after=last, state=state)
+            page = [ticket for ticket, _ in read]
+            if not page:
+                break
+            looked_at, last = looked_at + len(page), page[-1]
+            pipe = self.client.pipeline(transaction=False)
+            for ticket in page:  # one that stands in Redis was listed above, or is open again
+                pipe.exists(self.keys.ticket(ticket.id))
+            found += [t for t, here in zip(page, pipe.execute(), strict=True) if not here and wanted(t)]
+        return found[:limit]
 
     def _sets(self, queue: str | None, state: str | None, agent: str | None) -> Iterator[tuple[str, bool]]:
         """The smallest sorted sets that hold everything asked for, and whether their newest comes first."""
@@ -140,6 +165,13 @@ class StoppedView:
             at_most = limit if state is None and agent is None else SCAN_LIMIT
             found += [ticket for ticket, _ in self.ledger.recent_completed(self.team, at_most) if wanted(ticket)]
         return found[:limit]
+
+
+def _ledger_of(desk: Desk) -> Ledger | None:
+    """The desk's ledger, where it is one that can list."""
+    from .ledger import Ledger
+
+    return desk.ledger if isinstance(desk.ledger, Ledger) else None
 
 
 def tree(view: View, ticket: Ticket) -> Node:

@@ -22,9 +22,10 @@ from shiftlead.config.settings import Settings
 from shiftlead.queues.presence import Presence
 from shiftlead.queues.ticket import Draft
 
-from . import health, tickets, work
+from . import hands, health, housekeeping, numbers, similar, tickets, work
 from .auth import Keyring, any_key, first_admin_key
 from .problems import Overloaded, install, problem_for
+from .refusing import Refusing
 from .rooms import Rooms
 from .waiting import Waiting
 
@@ -68,8 +69,17 @@ def create_app(connections: Connections, teams: list[str]) -> FastAPI:
     app.state.waiting = {n: Waiting(d.store.client, d.keys, block_s=block_s) for n, d in desks.items()}
     app.state.presence = {n: Presence(d.store.client, d.keys, d.clock, outside) for n, d in desks.items()}
     install(app)
-    app.add_middleware(_Guard)
-    for router in (health.router, work.router, tickets.router):
+    app.state.refusals = Refusing(desks, app.state.keyring, settings)
+    app.add_middleware(_Guard, refusals=app.state.refusals)
+    for router in (
+        health.router,
+        numbers.router,
+        hands.router,
+        similar.router,
+        work.router,
+        tickets.router,
+        housekeeping.router,
+    ):
         app.include_router(router)
     app.openapi = _document(app)  # type: ignore[method-assign]
     return app
@@ -124,8 +134,8 @@ class _Server(uvicorn.Server):
 class _Guard:
     """Around everything: security headers, a bound on requests in flight, and no answer with internals in it."""
 
-    def __init__(self, app: ASGIApp) -> None:
-        self.app = app
+    def __init__(self, app: ASGIApp, refusals: Refusing) -> None:
+        self.app, self._refusals = app, refusals
         self._in_flight = 0
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
@@ -133,6 +143,7 @@ class _Guard:
             await self.app(scope, receive, send)
             return
         started = False
+        self._refusals.watch(scope)
 
         async def guarded(message: Message) -> None:
             nonlocal started
@@ -165,6 +176,7 @@ async def _lifespan(app: FastAPI) -> AsyncIterator[None]:
     finally:
         for waiting in app.state.waiting.values():
             await anyio.to_thread.run_sync(waiting.close)
+        await anyio.to_thread.run_sync(app.state.refusals.close)
 
 
 def _first_start(connections: Connections, teams: list[str]) -> str:
@@ -213,6 +225,7 @@ def _document(app: FastAPI) -> Callable[[], dict[str, Any]]:
         if app.openapi_schema is None:
             made = get_openapi(title=app.title, version=app.version, description=app.description, routes=app.routes)
             kinds: list[Any] = [Draft, tickets.Reason, tickets.Reply, work.Heartbeat, work.Note, work.Reported]
+            kinds += [*hands.BODIES, *housekeeping.BODIES]
             _, extra = models_json_schema(
                 [(k, "validation") for k in kinds], ref_template="#/components/schemas/{model}"
             )

@@ -4,12 +4,14 @@ from __future__ import annotations
 
 import base64
 import binascii
+import heapq
 import math
 from collections.abc import Iterator
 from dataclasses import dataclass
 
 from shiftlead.queues.desk import Desk
 from shiftlead.queues.errors import BadInput
+from shiftlead.queues.ledger import Ledger
 from shiftlead.queues.lifecycle import QUEUE_OF, Queue, State
 from shiftlead.queues.ticket import Ticket
 
@@ -34,8 +36,8 @@ class Page:
 def page(
     desk: Desk, *, queue: Queue | None, state: State | None, agent: str | None, limit: int, after: str = ""
 ) -> Page:
-    """At most `limit` tickets: intake, active, completed, each the oldest first. Completed ones that left Redis are
-    found by their number.
+    """At most `limit` tickets: intake, active, completed, each the oldest first; completed ones also where they left
+    Redis.
 
     Raises:
         BadInput: `after` is not a cursor of ours.
@@ -48,7 +50,8 @@ def page(
     found: list[Ticket] = []
     looked_at = 0
     for name in queues:
-        for at, ticket in _walk(desk, name, place):
+        walk = _completed(desk, place) if name is Queue.COMPLETED else _walk(desk, name, place)
+        for at, ticket in walk:
             looked_at += 1
             wanted = ticket is not None and (state is None or ticket.state is state)
             if ticket is not None and wanted and (agent is None or belongs_to(ticket, agent)):
@@ -57,6 +60,25 @@ def page(
                 return Page(found, _encode(name, at))
         place = START
     return Page(found, "")
+
+
+def _completed(desk: Desk, place: Place) -> Iterator[tuple[Place, Ticket | None]]:
+    """Those in Redis and those that left it, in one order."""
+    return heapq.merge(_walk(desk, Queue.COMPLETED, place), _archived(desk, place), key=lambda row: row[0])
+
+
+def _archived(desk: Desk, place: Place) -> Iterator[tuple[Place, Ticket]]:
+    if not isinstance(desk.ledger, Ledger):
+        return
+    while found := desk.ledger.completed_after(desk.team.team, *place, CHUNK):
+        pipe = desk.store.client.pipeline(transaction=False)
+        for ticket in found:
+            pipe.exists(desk.keys.ticket(ticket.id))
+        places = [(ticket.closed_at or 0.0, ticket.id) for ticket in found]
+        for at, ticket, here in zip(places, found, pipe.execute(), strict=True):
+            if not here:  # what is in Redis stands in its queue, or is open again
+                yield at, ticket
+        place = places[-1]
 
 
 def _walk(desk: Desk, queue: Queue, place: Place) -> Iterator[tuple[Place, Ticket | None]]:

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
+from contextvars import ContextVar
 from http import HTTPStatus
 from typing import Any
 
@@ -17,9 +18,11 @@ from starlette.requests import Request
 
 from shiftlead.queues.errors import ShiftleadError
 
-__all__ = ["Forbidden", "Overloaded", "Unauthenticated", "install", "problem", "problem_for"]
+__all__ = ["COUNT", "Forbidden", "Overloaded", "Unauthenticated", "install", "problem", "problem_for"]
 
 log = logging.getLogger("shiftlead.api")
+# Counts a refusal of the request under way, whoever answers it; threads that handle a part of it inherit it.
+COUNT: ContextVar[Callable[[Exception], None] | None] = ContextVar("COUNT", default=None)
 
 # What Redis says when it is there but cannot take a write: full, loading, a replica, disk trouble.
 REDIS_BUSY = ("OOM", "MISCONF", "LOADING", "READONLY", "MASTERDOWN", "CLUSTERDOWN", "BUSY", "TRYAGAIN", "NOREPLICAS")
@@ -46,6 +49,9 @@ class Overloaded(ShiftleadError):
     status, retry_after_s = 429, 1
 
 
+REFUSALS = (ShiftleadError, RequestValidationError, HTTPException)
+
+
 def install(app: FastAPI) -> None:
     """Answer every error of `app` with a problem document."""
     for kind in (ShiftleadError, HTTPException, RequestValidationError, redis.exceptions.RedisError, SQLAlchemyError):
@@ -54,6 +60,8 @@ def install(app: FastAPI) -> None:
 
 def problem_for(error: Exception) -> JSONResponse:
     """The problem document of any exception. What is not known is a 500 without internals; the log has them."""
+    if (count := COUNT.get()) is not None and isinstance(error, REFUSALS):
+        count(error)
     if isinstance(error, ShiftleadError):
         return _ours(error)
     if isinstance(error, RequestValidationError):

@@ -235,10 +235,11 @@ def test_open_tickets_come_in_chunks_and_each_one_once(ledger: Ledger) -> None:
 
 def test_refusals_are_counted_by_day_and_reason(ledger: Ledger) -> None:
     """EN-15"""
-    ledger.count_refusals(TEAM, {"token": 2, "slots": 1}, day="2026-11-21")
-    ledger.count_refusals(TEAM, {"token": 3, "nothing": 0}, day="2026-11-21")
+    day = "2026-11-21"
+    ledger.count_refusals(TEAM, {(day, "token"): 2, (day, "slots"): 1})
+    ledger.count_refusals(TEAM, {(day, "token"): 3, (day, "nothing"): 0})
 
-    assert ledger.refusals(TEAM, "2026-11-21") == {"token": 5, "slots": 1}
+    assert ledger.refusals(TEAM, day) == {(day, "token"): 5, (day, "slots"): 1}
 
 
 def test_a_revoked_key_opens_nothing(ledger: Ledger) -> None:
