@@ -20,9 +20,11 @@ from shiftlead.queues.report import (
     AskRequester,
     Blocked,
     Failed,
+    FollowUp,
     HandOff,
     Later,
     Packet,
+    Part,
     Report,
     Resolved,
     Reviewed,
@@ -31,8 +33,8 @@ from shiftlead.queues.report import (
 from shiftlead.queues.ticket import Line, Ticket, check_text
 
 __all__ = [
-    "Agent", "AskHuman", "AskRequester", "Blocked", "Failed", "HandOff", "Later", "Packet", "Report", "Resolved",
-    "Reviewed", "StepDone", "Work", "as_report",
+    "Agent", "AskHuman", "AskRequester", "Blocked", "Failed", "FollowUp", "HandOff", "Later", "Packet", "Part",
+    "Report", "Resolved", "Reviewed", "StepDone", "Work", "as_report",
 ]  # fmt: skip
 
 

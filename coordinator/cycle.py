@@ -13,6 +13,7 @@ from dataclasses import replace
 
 from shiftlead.queues import moves
 from shiftlead.queues.desk import Desk
+from shiftlead.queues.errors import NotFound
 from shiftlead.queues.layout import counts_for_customer, digest_of
 from shiftlead.queues.ledger import Ledger
 from shiftlead.queues.lifecycle import State
@@ -104,7 +105,9 @@ class Cycle:
 
         # Taken out first: a child that closes after the reading puts its parent in again.
         self.client.srem(self.keys.wake, *parents)
-        log_refused("resume", self.desk.apply_many([(p, decide) for p in parents]))
+        outcomes = self.desk.apply_many([(p, decide) for p in parents])
+        # The parent of a follow-up may have left Redis: it is completed, and hears nothing.
+        log_refused("resume", [o for o in outcomes if not isinstance(o, NotFound)])
         return True
 
     def _with_ledger(self, ids: Sequence[str], found: Sequence[Ticket | None]) -> list[Ticket | None]:

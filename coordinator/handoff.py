@@ -1,7 +1,8 @@
 """Decide when a ticket that waits for its children goes on, and what they bring back.
 
 A child brings back everything it said, however it ended: a failed or cancelled child is an answer too, and the agent
-that asked must hear it. Nobody is woken by a part of the answers: a fan-out joins.
+that asked must hear it. Nobody is woken by a part of the answers: a fan-out joins. A ticket that was only blocked on
+another one hears that it closed, and nothing of what was said there: that may be another customer's matter.
 """
 
 from __future__ import annotations
@@ -21,10 +22,9 @@ def joined(ticket: Ticket, children: Sequence[Ticket | None]) -> list[dict[str, 
         return None
     if any(child is not None and child.is_open for child in children):
         return None
+    tell = answer_of if ticket.waits_for in ("", "children") else _word_of
     return [
-        answer_of(child)
-        if child is not None
-        else {"ticket": awaited, "state": "unknown", "error": "it is not to be found"}
+        tell(child) if child is not None else {"ticket": awaited, "state": "unknown", "error": "it is not to be found"}
         for awaited, child in zip(ticket.awaits, children, strict=True)
     ]
 
@@ -36,7 +36,10 @@ def answer_of(child: Ticket) -> dict[str, Any]:
         "ticket": child.id,
         "number": child.number,
         "type": child.type,
+        "title": child.title,
+        "needs": child.needs,
         "state": str(child.state),
+        "aided": child.aided,
         "agent": child.assigned_to or result.get("agent") or child.named or "",
         "asked_of": child.asked_of,
         "question": child.body,
@@ -44,6 +47,8 @@ def answer_of(child: Ticket) -> dict[str, Any]:
         "summary": result.get("summary", ""),
         "evidence": result.get("evidence", []),
     }
+    if child.context.get("bound"):  # written by queues/handing_on.py: who asked does not try the same way again
+        answer["bound"] = child.context["bound"]
     if child.state is not State.RESOLVED:
         answer["error"] = result.get("error") or child.reason
     if child.type == "approval":
@@ -56,3 +61,8 @@ def answer_of(child: Ticket) -> dict[str, Any]:
             "reason": result.get("reason") or result.get("reply") or child.reason,
         }
     return answer
+
+
+def _word_of(blocker: Ticket) -> dict[str, Any]:
+    """Only that it closed, and how: no decision in it is the waiting ticket's, whatever its type says."""
+    return {"ticket": blocker.id, "number": blocker.number, "type": "blocker", "state": str(blocker.state)}

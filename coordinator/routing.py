@@ -40,7 +40,7 @@ def change_for(ticket: Ticket, team: Team, *, now: float, epoch: int) -> Change:
 def _catch_all(ticket: Ticket, team: Team, reason: str, now: float, epoch: int) -> Change:
     decided: dict[str, Any] = {
         "needs": ticket.needs or list(team.routes[-1].needs),
-        "due": ticket.created_at + team.target_s(ticket.priority),
+        "due": ticket.due if ticket.due > ticket.created_at else ticket.created_at + team.target_s(ticket.priority),
         "ladder_at": ticket.created_at + team.escalation_s,
     }
     reasons = [reason, "catch-all"]

@@ -77,7 +77,8 @@ def triage(ticket: Ticket, team: Team, *, now: float, given_priority: Priority |
     kind = (way.route.type if way.route else None) or kind
     category = (way.route.category if way.route else None) or ticket.category or way.category
     urgency, priority = _priority(ticket, way.route, given_priority, reading, reasons)
-    due = ticket.created_at + team.target_s(priority)
+    # A follow-up has a due time of its own.
+    due = ticket.due if ticket.due > ticket.created_at else ticket.created_at + team.target_s(priority)
     told = ticket.changed(
         type=kind, category=category, priority=priority, urgency=urgency, needs=way.needs, named=named
     )

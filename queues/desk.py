@@ -7,6 +7,7 @@ call is recognised by the operation it repeats and gets the stored answer.
 
 from __future__ import annotations
 
+import contextlib
 from collections.abc import Sequence
 from datetime import UTC, datetime
 from typing import Any
@@ -166,14 +167,19 @@ class Desk(Hands):
         """The facts a report is turned into changes with; children need their ancestors and numbers."""
 
         def ancestors() -> list[Ticket]:
-            _, found = self.store.read(ticket.lineage) if ticket.lineage else (0, [])
+            _, there = self.store.read(ticket.lineage) if ticket.lineage else (0, [])
+            found = list(there)
+            for place, ticket_id in enumerate(ticket.lineage):
+                if found[place] is None:  # it has left Redis
+                    with contextlib.suppress(NotFound):
+                        found[place] = self.find(ticket_id)
             return [t for t in found if t is not None]
 
         def number() -> tuple[str, str]:
             year = datetime.fromtimestamp(self.clock.now(), UTC).year
             return str(uuid7()), f"T-{year}-{self.store.numbers(epoch, year, 1):03d}"
 
-        return Asked(self.team, self.settings, self.clock.now(), epoch, token, ancestors, number)
+        return Asked(self.team, self.settings, self.clock.now(), epoch, token, ancestors, number, self.find)
 
     def _check_holder(self, ticket: Ticket, agent: str | None, token: int) -> None:
         if ticket.token != token:

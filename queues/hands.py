@@ -15,6 +15,7 @@ from shiftlead.config.rules import near
 from . import approvals, moves
 from .agent_hands import AgentHands
 from .errors import BadInput, NotFound, Refused
+from .handing_on import wakes
 from .lifecycle import State
 from .report import Resolved
 from .reports import RESERVED
@@ -92,7 +93,7 @@ class Hands(AgentHands):
                     f"{t.number} is {t.state} and waits for no answer. "
                     f"To add to its story: shiftlead note {t.number} TEXT"
                 )
-            if actor == f"agent:{t.prefers}":  # an actor's own event never wakes it (EN-08)
+            if not wakes(actor, t):
                 raise Refused(f"{t.number} waits for somebody else's answer, not for {t.prefers}'s own.")
             said = {"type": "reply", "agent": actor, "state": "resolved", "reply": text, "question": t.waits_for}
             return [moves.resume(t, [said], actor=actor, reason=f"{actor} answered", now=self.clock.now(), epoch=epoch)]
@@ -268,7 +269,8 @@ class Hands(AgentHands):
 
     def _family(self, ticket: Ticket) -> list[Ticket]:
         """The ticket, and every open one that works for it."""
-        family, wave = [ticket], list(ticket.awaits)
+        # What is withheld has not left: neither have the follow-ups that came with it.
+        family, wave = [ticket], [*ticket.awaits, *(ticket.children if ticket.withheld else [])]
         seen = {ticket.id}
         while wave:
             _, children = self.store.read(wave)

@@ -16,6 +16,7 @@ ready_of:<ln>:<cu> zset     ready tickets of one customer, by due               
 behind:<ln>:<cust> zset     ready, but behind enough others of its customer, by due     ticket.doc
 behinds            set      <lane>:<customer> with tickets behind                       ticket.doc
 customer:<digest>  hash     id -> state|agent|group of what somebody holds; last        ticket.doc
+waiters:<id>       hash     ids of tickets that are blocked on this one                 ticket.doc
 heavy:<agent>      hash     id -> slots beyond the first, held tickets                  ticket.doc
 mark               hash     digest of a text or link -> the open ticket that has it     ticket.doc
 run                hash     agent -> urgent assignments in a row                        - (begins anew)

@@ -79,6 +79,8 @@ def cards(ticket: Ticket) -> list[tuple[str, str, str]]:
     t, known = ticket, []
     if t.state in HELD and t.weight > 1:
         known.append((f"heavy:{t.assigned_to}", t.id, str(t.weight - 1)))
+    if t.state is State.WAITING and t.waits_for != "children":
+        known += [(f"waiters:{blocker}", t.id, "1") for blocker in t.awaits]
     if counts_for_customer(t):
         who = t.assigned_to if t.state in HELD or not t.is_open else t.prefers if t.state is State.WAITING else None
         if who and t.is_open:

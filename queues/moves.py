@@ -166,7 +166,7 @@ def withhold(ticket: Ticket, report: Resolved, *, until: float, held: int, now: 
     """The work is done; its result is a side effect, and leaves when the action hours begin."""
     values = {
         "result": report.model_dump(), "withheld": True, "waits_for": "action hours", "waits_until": until,
-        "prefers": ticket.assigned_to, "suspect": False,
+        "prefers": ticket.assigned_to, "suspect": False, "ladder_at": None,
     }  # fmt: skip
     return _by_agent(ticket, Move.WITHHOLD, State.WAITING, held, now, epoch, values, report.model_dump())
 
@@ -246,6 +246,8 @@ def resume(ticket: Ticket, answers: list[dict[str, Any]], *, actor: str, reason:
         "answers": [*ticket.answers, *answers], "awaits": [], "waits_for": "", "waits_until": None, "ready_at": now,
         "reason": reason, "withheld": False,
     }  # fmt: skip
+    if any(answer.get("aided") for answer in answers):
+        values["aided"] = True
     if ticket.ladder_left is not None:
         values |= {"ladder_at": now + ticket.ladder_left, "ladder_left": None}
     return changed(

@@ -7,8 +7,8 @@ from typing import Annotated, Any, Literal
 from pydantic import BaseModel, ConfigDict, Field, TypeAdapter
 
 __all__ = [
-    "AskHuman", "AskRequester", "Blocked", "Failed", "HandOff", "Later", "Packet", "REPORT", "Report", "Resolved",
-    "Reviewed", "StepDone",
+    "AskHuman", "AskRequester", "Blocked", "Failed", "FollowUp", "HandOff", "Later", "Packet", "Part", "REPORT",
+    "Report", "Resolved", "Reviewed", "StepDone",
 ]  # fmt: skip
 
 Text = Annotated[str, Field(max_length=60_000)]
@@ -17,6 +17,7 @@ Name = Annotated[str, Field(min_length=1, max_length=100)]
 # As in a team file. A free text here would be the name of a queue of its own.
 Capability = Annotated[str, Field(pattern=r"^[a-z][a-z0-9_.-]{0,99}$")]
 AgentName = Annotated[str, Field(pattern=r"^[a-z][a-z0-9_]{0,63}$")]
+YEAR_S = 366 * 86_400.0
 
 
 class _Strict(BaseModel):
@@ -38,10 +39,30 @@ class Packet(_Strict):
     evidence_snippets: list[Text] = Field(default_factory=list, max_length=100)
     next_questions: list[Text] = Field(default_factory=list, max_length=50)
     human_approval_needed: bool = False
-    lineage: list[str] = Field(default_factory=list, max_length=50, description="numbers, the first ticket first")
-    history_of: list[str] = Field(default_factory=list, max_length=50, description="ids whose ledger goes along")
+    lineage: list[str] = Field(default_factory=list, max_length=101, description="numbers, the first ticket first")
+    history_of: list[str] = Field(default_factory=list, max_length=101, description="ids whose ledger goes along")
     from_agent: str = ""
     state: dict[str, Any] = Field(default_factory=dict, description="what the asking agent knows in structured form")
+
+
+class FollowUp(_Strict):
+    """What is still to be done after a ticket is resolved: a ticket of its own, linked to it, that nobody waits for.
+
+    Of type `watch` it looks after something for a while, of type `promise` somebody was told that a person comes back
+    to them; any other name is taken as a type of the team's. Names `needs` (capabilities) or `to` (an agent).
+    """
+
+    type: Name = "watch"
+    title: Short = ""
+    question: Text = ""
+    needs: list[Capability] = Field(default_factory=list, max_length=20)
+    to: AgentName | None = None
+    after_s: float = Field(default=0.0, ge=0, le=YEAR_S, description="seconds before it begins")
+    within_s: float | None = Field(
+        default=None, gt=0, le=YEAR_S, description="seconds from then on in which it is due; empty = the priority's"
+    )
+    looks: int | None = Field(default=None, ge=1, le=50, description="how often it may look before somebody decides")
+    ref: str = Field(default="", max_length=2000, description="what it is about: a deployment, a merge, an address")
 
 
 class Resolved(_Strict):
@@ -54,6 +75,7 @@ class Resolved(_Strict):
     requires_escalation: bool = False
     reason: Text = ""
     decision: Literal["approve", "deny"] | None = None
+    follow_ups: list[FollowUp] = Field(default_factory=list, max_length=5)
 
 
 class StepDone(_Strict):
@@ -77,16 +99,24 @@ class Reviewed(_Strict):
     notes: Text = ""
 
 
-class HandOff(_Strict):
-    """Somebody else does a part; the result comes back here. Names `needs` (capabilities) or `to` (an agent)."""
+class Part(_Strict):
+    """One thing somebody else is asked for. Names `needs` (capabilities) or `to` (an agent)."""
 
-    kind: Literal["hand_off"] = "hand_off"
     needs: list[Capability] = Field(default_factory=list, max_length=20)
     to: AgentName | None = None
     title: Short = ""
     question: Text = ""
     type: Name = "handoff"
     packet: Packet | None = None
+
+
+class HandOff(Part):
+    """Somebody else does a part; the result comes back here. Or several do: then each of `parts` says who and what,
+    and the ticket goes on when all of them are closed. Title, question and packet stand for parts that have none.
+    """
+
+    kind: Literal["hand_off"] = "hand_off"
+    parts: list[Part] = Field(default_factory=list, max_length=8)
 
 
 class AskHuman(_Strict):
@@ -105,6 +135,8 @@ class AskRequester(_Strict):
 
 
 class Blocked(_Strict):
+    """Somebody else must act first. An `owner` that is the number or id of a ticket: it goes on when that closes."""
+
     kind: Literal["blocked"] = "blocked"
     owner: Name
     action: Text

@@ -1,15 +1,16 @@
-"""What each Report means for the ticket: the changes to commit. Pure but for the two questions in `Asked`.
+"""What each Report means for the ticket: the changes to commit. Pure but for the questions in `Asked`.
 
 | report        | change                                                                                          |
 |---------------|-------------------------------------------------------------------------------------------------|
-| Resolved      | resolved; or handed on first, where it must be seen by others (`requires_handoff`, escalation)   |
+| Resolved      | resolved, with its follow-ups; handed on first, where it must be seen by others                  |
+|               | (`requires_handoff`, escalation); withheld, while the action hours of its agent are closed       |
 | StepDone      | ready for the next capability, with the result under `steps`                                     |
 | Reviewed      | resolved with the author's result, or sent back to the author                                    |
-| HandOff       | waiting for a child with the packet                                                              |
+| HandOff       | waiting for a child with the packet, or for several (handing_on.py)                              |
 | AskHuman      | waiting for an approval child                                                                    |
 | AskRequester  | waiting for the requester                                                                        |
-| Blocked       | waiting for a named owner, with a timer                                                          |
-| Later         | scheduled                                                                                        |
+| Blocked       | waiting for a named owner or another ticket, with a timer (blocking.py)                          |
+| Later         | scheduled; a watch only as often as it may look (following_up.py)                                |
 | Failed        | failed; or, where it may be tried again, ready at once the first time and later after that       |
 """
 
@@ -17,15 +18,18 @@ from __future__ import annotations
 
 import hashlib
 import json
-from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from collections.abc import Sequence
+from dataclasses import replace
 from typing import Any
 
 from shiftlead.config.settings import Settings
-from shiftlead.config.team import Team
 
 from . import moves
+from .asked import RESERVED, Asked, child_of, packet_of, to_a_decider
+from .blocking import blocked
 from .errors import BadInput, TooLarge
+from .following_up import follow_ups, later, turns_allowed
+from .handing_on import bound_reached, hand_off, handed_on
 from .report import (
     AskHuman,
     AskRequester,
@@ -33,63 +37,58 @@ from .report import (
     Failed,
     HandOff,
     Later,
-    Packet,
+    Part,
     Report,
     Resolved,
     Reviewed,
     StepDone,
 )
 from .store import Change
-from .ticket import Draft, Ticket
+from .ticket import Ticket
 
 __all__ = ["Asked", "RESERVED", "action_hash", "changes_for"]
 
 MAX_ROUNDS = 3
-RESERVED = frozenset({"approval", "escalation"})  # types only Shiftlead gives
 BACK_OFF_S = 300.0
 
 
-@dataclass(frozen=True, slots=True)
-class Asked:
-    """The facts around one report."""
-
-    team: Team
-    settings: Settings
-    now: float
-    epoch: int
-    held: int
-    ancestors: Callable[[], list[Ticket]]  # parent, grandparent, ...
-    new_id: Callable[[], tuple[str, str]]  # a fresh id and number
-
-
-def changes_for(ticket: Ticket, report: Report, asked: Asked) -> list[Change]:
-    """The changes `report` asks for; the ticket's own comes first.
+def changes_for(ticket: Ticket, report: Report, asked: Asked) -> Sequence[Change]:
+    """The changes `report` asks for; the ticket's own comes first. A person's report makes the ticket an aided one.
 
     Raises:
-        BadInput: it names an agent the team does not have, or capabilities and an agent at once.
+        BadInput: it names an agent the team does not have, capabilities and an agent at once, a circle, ...
+        TooLarge: the ticket would become too large to carry.
     """
+    first, *rest = _changes(ticket, report, asked)
+    spec = asked.team.agents.get(ticket.assigned_to or "")
+    if spec is not None and spec.human:
+        first = replace(first, after=first.after.changed(aided=True))
+    return [first, *rest]
+
+
+def _changes(ticket: Ticket, report: Report, asked: Asked) -> list[Change]:
     at: dict[str, Any] = {"held": asked.held, "now": asked.now, "epoch": asked.epoch}
     _bounded(ticket, report, asked.settings)
-    if not isinstance(report, Resolved | Reviewed | Failed) and ticket.turns >= asked.settings.max_turns:
-        return _to_a_decider(ticket, f"{ticket.turns} turns are the limit (max_turns)", asked, at)
+    goes_on = not isinstance(report, Resolved | Reviewed | Failed)
+    if goes_on and ticket.turns >= turns_allowed(ticket, asked.settings.max_turns):
+        return to_a_decider(ticket, report, f"{ticket.turns} turns are the limit (max_turns)", asked, at)
     match report:
         case Resolved():
             return _resolved(ticket, report, asked, at)
         case StepDone():
             return [moves.advance(ticket, report, next_needs=report.needs or ticket.needs, **at)]
         case Reviewed():
-            return _reviewed(ticket, report, at)
+            return _reviewed(ticket, report, asked, at)
         case HandOff():
-            return _hand_off(ticket, report, asked, at)
+            return hand_off(ticket, report, asked, at)
         case AskHuman():
             return _ask_human(ticket, report, asked, at)
         case AskRequester():
             return [moves.ask(ticket, report, None, **at)]
         case Blocked():
-            until = None if report.until is None else _soon(report.until, asked.now)
-            return [moves.block(ticket, report.model_copy(update={"until": until}), **at)]
+            return blocked(ticket, report, asked, at)
         case Later():
-            return [moves.defer(ticket, report, until=_soon(report.at, asked.now), **at)]
+            return later(ticket, report, asked, at)
         case Failed():
             return _failed(ticket, report, asked, at)
 
@@ -114,98 +113,76 @@ def _resolved(ticket: Ticket, report: Resolved, asked: Asked, at: dict[str, Any]
     missing = [a for a in ticket.requires_handoff if a in known and a not in answered and a != ticket.assigned_to]
     question = report.reason or report.summary or report.reply
     if missing:
-        wanted = [HandOff(to=a, title=ticket.title, question=question) for a in missing]
-        return _handed_on(ticket, wanted, report, asked, at)
+        wanted = [Part(to=a, title=ticket.title, question=question) for a in dict.fromkeys(missing)]
+        return handed_on(ticket, wanted, report, asked, at)
     escalated = any(a.get("type") == "escalation" for a in ticket.answers)
     if report.requires_escalation and not escalated:
         deciders = [a for a in asked.team.decision_makers() if a != ticket.assigned_to]
         if deciders:
-            return _handed_on(
-                ticket,
-                [HandOff(to=deciders[0], type="escalation", title=ticket.title, question=question)],
-                report,
-                asked,
-                at,
-            )
-    return [moves.resolve(ticket, report, **at)]
+            wanted = [Part(to=deciders[0], type="escalation", title=ticket.title, question=question)]
+            return handed_on(ticket, wanted, report, asked, at)
+    return _leaves(ticket, report, ticket.assigned_to, asked, at)
 
 
-def _reviewed(ticket: Ticket, report: Reviewed, at: dict[str, Any]) -> list[Change]:
+def _leaves(
+    ticket: Ticket, report: Resolved, author: str | None, asked: Asked, at: dict[str, Any]
+) -> list[Change]:  # fmt: skip
+    """The result leaves now, or when the action hours of its author begin (EN-04); its follow-ups come with it."""
+    if report.follow_ups and (why := bound_reached(ticket, report.follow_ups, asked)):
+        return to_a_decider(ticket, report, f"{why}, so there are no follow-ups any more", asked, at)
+    until = _closed_until(ticket, author, asked)
+    change = moves.withhold(ticket, report, until=until, **at) if until else moves.resolve(ticket, report, **at)
+    made = follow_ups(ticket, report, asked, begins=until or asked.now)
+    if not made:
+        return [change]
+    after = change.after.changed(children=[*ticket.children, *(c.after.id for c in made)])
+    detail = change.line.detail | {"children": [c.after.number for c in made]}
+    return [replace(change, after=after, line=change.line.model_copy(update={"detail": detail})), *made]
+
+
+def _closed_until(ticket: Ticket, author: str | None, asked: Asked) -> float | None:
+    """When a result of `author` may leave, None for now. A word to the ticket that asked for it is no side effect."""
+    spec = asked.team.agents.get(author or "")
+    answers_a_ticket = ticket.parent is not None and ticket.source != "follow_up"
+    if spec is None or spec.action_hours is None or ticket.type == "approval" or answers_a_ticket:
+        return None
+    until = spec.action_hours.next_open(asked.now, asked.team.days_off)
+    return until if until > asked.now else None
+
+
+def _reviewed(ticket: Ticket, report: Reviewed, asked: Asked, at: dict[str, Any]) -> list[Change]:
     if ticket.step != "review" or (ticket.result or {}).get("kind") != "resolved":
         raise BadInput(f"{ticket.number} is not in review: there is no result to judge.", field="kind")
     draft = Resolved.model_validate(ticket.result)
-    if report.passed:
-        return [moves.resolve(ticket, draft, **at)]
     author = ticket.excluded[-1] if ticket.excluded else ""
+    if report.passed:
+        return _leaves(ticket, draft, author, asked, at)
     if ticket.round + 1 >= MAX_ROUNDS:
         failed = ", ".join(report.failed_checks)
         reason = f"{ticket.round + 1} reviews failed ({failed}); a decision-maker looks at it"
-        back = {k: v for k, v in at.items() if k != "held"}
-        return [
-            moves.give_back(
-                ticket, reason=reason, actor=f"agent:{ticket.assigned_to}", held=at["held"], needs=["decision"], **back
-            )
-        ]
+        actor = f"agent:{ticket.assigned_to}"
+        return [moves.give_back(ticket, reason=reason, actor=actor, needs=["decision"], **at)]
     return [moves.send_back(ticket, report, author=author, needs=ticket.needs, **at)]
-
-
-def _hand_off(ticket: Ticket, report: HandOff, asked: Asked, at: dict[str, Any]) -> list[Change]:
-    if bool(report.needs) == bool(report.to):
-        raise BadInput(
-            "A HandOff names either `needs` (capabilities) or `to` (an agent), not both and not none.", field="needs"
-        )
-    if report.to and report.to not in asked.team.agents and report.to not in asked.team.people:
-        known = ", ".join([*asked.team.agents, *asked.team.people])
-        raise BadInput(f"{ticket.number} cannot be handed to {report.to!r}: the team has {known}.", field="to")
-    if report.type in RESERVED:
-        raise BadInput(f"{report.type!r} tickets are made by Shiftlead itself; use AskHuman.", field="type")
-    if report.to == ticket.assigned_to:
-        raise BadInput(f"{ticket.number} cannot be handed to {report.to}, who holds it.", field="to")
-    return _handed_on(ticket, [report], report, asked, at)
-
-
-def _handed_on(
-    ticket: Ticket, wanted: list[HandOff], report: HandOff | Resolved, asked: Asked, at: dict[str, Any]
-) -> list[Change]:  # fmt: skip
-    if ticket.hops >= (asked.team.limits.max_handoffs or asked.settings.max_handoffs):
-        return _to_a_decider(ticket, f"{ticket.hops} handoffs are the limit (max_handoffs)", asked, at)
-    ancestors = asked.ancestors()
-    numbers = [*(a.number for a in reversed(ancestors)), ticket.number]
-    children = []
-    for part in wanted:
-        draft = Draft.model_construct(
-            type=part.type, title=part.title or ticket.title, body=part.question, source="handoff",
-            needs=list(part.needs), assigned_to=part.to, context={}, links=list(ticket.links),
-            **_inherited(ticket),
-        )  # fmt: skip
-        packet = _packet(ticket, part, ancestors, numbers=numbers)
-        children.append(
-            _child(
-                ticket,
-                draft,
-                asked,
-                packet=packet,
-                asked_of=part.to,
-                accept_by=asked.now + asked.settings.accept_deadline_s,
-            )
-        )
-    return [moves.hand_off(ticket, [c.after for c in children], report, **at), *children]
 
 
 def _ask_human(ticket: Ticket, report: AskHuman, asked: Asked, at: dict[str, Any]) -> list[Change]:
     digest = action_hash(report.action, report.arguments)
-    draft = Draft.model_construct(
-        type="approval", title=f"Approve {report.action} for {ticket.number}?", body=report.why, source="approval",
-        needs=[] if report.to else ["approval"], assigned_to=report.to, links=[],
-        context={"action": report.action, "arguments": report.arguments, "why": report.why, "hash": digest},
-        **_inherited(ticket),
+    for answer in ticket.answers:
+        # One that expired or was cancelled was not denied by anybody: it may be asked for again.
+        if answer.get("hash") == digest and answer.get("decision") == "deny" and answer.get("state") == "resolved":
+            raise BadInput(
+                f"{ticket.number}: {report.action} with these arguments was denied by {answer.get('agent')} "
+                f"({answer.get('number')}): do not ask again. Go on without it.",
+                field="action",
+            )
+    wanted = Part(
+        type="approval", title=f"Approve {report.action} for {ticket.number}?", question=report.why, to=report.to,
+        needs=[] if report.to else ["approval"],
     )  # fmt: skip
-    ancestors = asked.ancestors()
-    wanted = HandOff(to=report.to or "x", question=report.why)
-    numbers = [*(a.number for a in reversed(ancestors)), ticket.number]
-    packet = _packet(ticket, wanted, ancestors, numbers=numbers).model_copy(update={"human_approval_needed": True})
-    child = _child(
-        ticket, draft, asked, packet=packet, excluded=[ticket.assigned_to],
+    packet = packet_of(ticket, report.why, None).model_copy(update={"human_approval_needed": True})
+    child = child_of(
+        ticket, wanted, asked, source="approval", packet=packet, links=[], excluded=[ticket.assigned_to],
+        context={"action": report.action, "arguments": report.arguments, "why": report.why, "hash": digest},
         expires_at=asked.now + asked.settings.approval_expires_s,
     )  # fmt: skip
     return [moves.ask(ticket, report, child.after, **at), child]
@@ -235,58 +212,3 @@ def _bounded(ticket: Ticket, report: Report, settings: Settings) -> None:
             f"{ticket.number}: a report of {size:,} bytes is too large (a report may have "
             f"{settings.max_ticket_bytes:,}, a ticket with all its steps eight times that). Put material behind a link."
         )
-
-
-def _soon(at: float, now: float) -> float:
-    """A moment a ticket may wait for: at least a second from now, at most a year."""
-    return min(max(at, now + 1.0), now + 365 * 86_400.0)
-
-
-def _to_a_decider(ticket: Ticket, reason: str, asked: Asked, at: dict[str, Any]) -> list[Change]:
-    """A bound is reached: a decision-maker ends it; if that is who reached it, the ticket fails."""
-    reason = f"{reason}; a decision-maker ends it"
-    actor = f"agent:{ticket.assigned_to}"
-    deciders = [a for a in asked.team.decision_makers() if a != ticket.assigned_to]
-    if not deciders or ticket.named in deciders:
-        return [moves.fail(ticket, reason=reason, actor=actor, **at)]
-    return [moves.give_back(ticket, reason=reason, actor=actor, named=deciders[0], **at)]
-
-
-def _packet(
-    ticket: Ticket, report: HandOff | Resolved, ancestors: Sequence[Ticket], *, numbers: Sequence[str]
-) -> Packet:
-    """The handoff message of `ticket` (TA-11). Slots the agent did not fill are filled from the ticket."""
-    given = report.packet if isinstance(report, HandOff) and report.packet else None
-    base = given or Packet(task_id=ticket.number)
-    summary = report.question if isinstance(report, HandOff) else report.reason or report.summary
-    return base.model_copy(
-        update={
-            "task_id": ticket.number,
-            "source": base.source or ticket.source,
-            "urgency": base.urgency if given else ticket.priority,
-            "impact_summary": base.impact_summary or ticket.summary or ticket.title,
-            "next_questions": base.next_questions or ([summary] if summary else []),
-            "evidence_snippets": base.evidence_snippets or ([ticket.body[:2000]] if ticket.body else []),
-            "lineage": list(numbers)[-50:],
-            "history_of": [*(a.id for a in reversed(ancestors)), ticket.id][-50:],
-            "from_agent": ticket.assigned_to or "",
-            "state": base.state | ({"steps": ticket.steps} if ticket.steps else {}),
-        }
-    )
-
-
-def _child(ticket: Ticket, draft: Draft, asked: Asked, **values: Any) -> Change:
-    ticket_id, number = asked.new_id()
-    return moves.accept(
-        draft, ticket_id=ticket_id, number=number, team=ticket.team, actor=f"agent:{ticket.assigned_to}", now=asked.now,
-        epoch=asked.epoch, trace_id=ticket.trace_id, parent=ticket.id, lineage=[ticket.id, *ticket.lineage],
-        hops=ticket.hops + 1, asked_by=ticket.assigned_to, team_version=ticket.team_version, **values,
-    )  # fmt: skip
-
-
-def _inherited(ticket: Ticket) -> dict[str, Any]:
-    """What a child takes over as it is."""
-    return {
-        "number": None, "team": None, "reporter": ticket.reporter, "customer": ticket.customer,
-        "urgency": ticket.urgency, "priority": ticket.priority, "component": ticket.component, "requires_handoff": [],
-    }  # fmt: skip

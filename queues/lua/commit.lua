@@ -97,6 +97,9 @@ for i, c in ipairs(changes) do
     for _, p in ipairs(c.places) do
       redis.call("ZADD", tag .. p[1], p[2], c.id)
       if string.sub(p[1], 1, 6) == "ready:" then redis.call("SADD", tag .. "groups", string.sub(p[1], 7)) end
+      if p[1] == "queue:completed" then
+        for _, waiter in ipairs(redis.call("HKEYS", tag .. "waiters:" .. c.id)) do redis.call("SADD", tag .. "wake", waiter) end
+      end
       if string.sub(p[1], 1, 7) == "behind:" then redis.call("SADD", tag .. "behinds", string.sub(p[1], 8)) end
       places[#places + 1] = p[1]
     end

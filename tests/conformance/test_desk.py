@@ -298,11 +298,11 @@ def test_a_line_of_handoffs_is_bounded(desk: Desk) -> None:
     ticket = a_new_ticket(desk)
     for _ in range(desk.settings.max_handoffs):
         held = desk.claim(assigned(desk, triaged(desk, ticket), "devin_engineering").id, "devin_engineering", "w")
-        parent = desk.report(held.id, held.token, HandOff(needs=["bug"], question="?"), agent="devin_engineering")
+        parent = desk.report(held.id, held.token, HandOff(needs=["billing"], question="?"), agent="devin_engineering")
         assert parent.state is State.WAITING
         ticket = desk.find(parent.awaits[0])
     held = desk.claim(assigned(desk, triaged(desk, ticket), "devin_engineering").id, "devin_engineering", "w")
-    last = desk.report(held.id, held.token, HandOff(needs=["bug"], question="?"), agent="devin_engineering")
+    last = desk.report(held.id, held.token, HandOff(needs=["billing"], question="?"), agent="devin_engineering")
     assert (last.state, last.named) == (State.READY, "felix_ceo")
 
 
