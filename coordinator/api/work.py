@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-from typing import Annotated
+from typing import Annotated, Any
 
 from fastapi import APIRouter, Depends, Query, Request, Response
 from pydantic import BaseModel, ConfigDict, Field, StrictInt
@@ -49,12 +49,15 @@ class Lease(BaseModel):
 
 
 class Note(BaseModel):
-    """A line for the ticket's story. An agent adds the token of its ticket."""
+    """A line for the ticket's story. An agent adds the token of its ticket; a watch adds the signals it saw."""
 
-    model_config = ConfigDict(extra="forbid")
+    model_config = ConfigDict(extra="forbid", allow_inf_nan=False)
 
     text: str = Field(min_length=1, max_length=60_000)
     token: StrictInt | None = None
+    signals: dict[
+        Annotated[str, Field(min_length=1, max_length=100)], float | Annotated[str, Field(max_length=500)]
+    ] = Field(default_factory=dict, max_length=50, description="measured values by name, as error_rate: 0.2")
 
 
 class Reported(BaseModel):
@@ -120,7 +123,8 @@ def note(
             "An agent's note carries the token of the ticket it works on. Nothing was written.", field="token"
         )
     found = rooms.held(desk, caller, ticket, said.token)
-    return desk.note(found.id, said.text, actor=caller.actor, token=said.token)
+    detail: dict[str, Any] = {"signals": said.signals} if said.signals else {}
+    return desk.note(found.id, said.text, actor=caller.actor, token=said.token, **detail)
 
 
 @router.post("/v1/tickets/{ticket}/report", openapi_extra=schema(Reported))

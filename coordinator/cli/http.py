@@ -71,8 +71,8 @@ class HttpDoor:
     def cancel(self, ticket: str, reason: str) -> Ticket:
         return self._act(ticket, "cancel", {"reason": reason})
 
-    def note(self, ticket: str, text: str) -> Ticket:
-        return self._act(ticket, "note", {"text": text})
+    def note(self, ticket: str, text: str, signals: dict[str, float | str]) -> Ticket:
+        return self._act(ticket, "note", {"text": text} | ({"signals": signals} if signals else {}))
 
     def reply(self, ticket: str, text: str) -> Ticket:
         return self._act(ticket, "reply", {"text": text})

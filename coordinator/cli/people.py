@@ -21,7 +21,15 @@ def add(app: typer.Typer) -> None:
     command(app, "cancel", panel=PANEL, examples=["shiftlead cancel T-2026-007 --reason 'sent twice'"])(cancel)
     command(app, "reply", panel=PANEL, examples=["shiftlead reply T-2026-007 'it is order 4711'"])(reply)
     command(app, "reopen", panel=PANEL, examples=["shiftlead reopen T-2026-007 --reason 'not fixed'"])(reopen)
-    command(app, "note", panel=PANEL, examples=["shiftlead note T-2026-007 'the customer called again'"])(note)
+    command(
+        app,
+        "note",
+        panel=PANEL,
+        examples=[
+            "shiftlead note T-2026-007 'the customer called again'",
+            "shiftlead note T-2026-009 'after the deployment' --signal error_rate=0.2",
+        ],
+    )(note)
 
 
 def approve(run: Run, ticket: TICKET, reason: Annotated[str, typer.Option(help="Why.")] = "") -> None:
@@ -70,7 +78,14 @@ def reopen(
     run.say(after.model_dump(mode="json"), f"○ {after.number} is {after.state} again")
 
 
-def note(run: Run, ticket: TICKET, text: Annotated[str, typer.Argument(help="What to add to its story.")]) -> None:
+def note(
+    run: Run,
+    ticket: TICKET,
+    text: Annotated[str, typer.Argument(help="What to add to its story.")],
+    signal: Annotated[
+        list[str] | None, typer.Option(help="A measured value, as error_rate=0.2; may be repeated.")
+    ] = None,
+) -> None:
     """Add a line to a ticket's story. Whoever works on it next reads it."""
     from shiftlead.queues.errors import BadInput
     from shiftlead.queues.ticket import check_text
@@ -80,9 +95,28 @@ def note(run: Run, ticket: TICKET, text: Annotated[str, typer.Argument(help="Wha
     check_text(text, "the note")
     if not text.strip():
         raise BadInput("The note is empty; nothing was written.", field="text")
+    signals = dict(_signal(given) for given in signal or [])
     with open_door(run) as door:
-        after = door.note(ticket, text)
-    run.say({"number": after.number, "note": text}, f"✔ noted on {after.number}")
+        after = door.note(ticket, text, signals)
+    run.say({"number": after.number, "note": text, "signals": signals}, f"✔ noted on {after.number}")
+
+
+def _signal(given: str) -> tuple[str, float | str]:
+    """`error_rate=0.2` as a name and a value; a value that is no number stays a text."""
+    import math
+
+    from shiftlead.queues.errors import BadInput
+    from shiftlead.queues.ticket import check_text
+
+    name, equals, value = given.partition("=")
+    check_text(given, "the signal")
+    if not name.strip() or not equals or len(name) > 100 or len(value) > 500:
+        raise BadInput(f"A signal is NAME=VALUE, as error_rate=0.2; this is {given[:60]!r}.", field="signal")
+    try:
+        number = float(value)
+    except ValueError:
+        return name.strip(), value
+    return name.strip(), number if math.isfinite(number) else value
 
 
 def _answer(run: Run, ticket: str, decision: str, reason: str) -> None:

@@ -223,6 +223,17 @@ def _what(line: Line) -> str:
         parts.append(str(d.get("title") or ""))
     elif line.move == "resolve" and not parts:
         parts.append(str(d.get("summary") or d.get("reply") or ""))
+    elif line.move == "edit":
+        parts.insert(0, ", ".join(f"{k}: {v}" for k, v in (d.get("changed") or {}).items()))
+    elif line.move == "join":
+        who = d.get("joined") or {}
+        parts.append(" ".join(str(who.get(k) or "") for k in ("source", "reporter", "customer")).strip())
+    elif line.move in ("withhold", "submit"):
+        parts.append(str(d.get("summary") or ""))
+    elif line.move == "note" and d.get("signals"):
+        parts.append(", ".join(f"{k}={v}" for k, v in d["signals"].items()))
+    if not parts and d.get("erased_at"):
+        parts.append("(erased)")
     return cut(one_line("; ".join(p for p in parts if p)), 300)
 
 

@@ -20,6 +20,7 @@ from shiftlead.coordinator.__main__ import app, main
 from shiftlead.coordinator.cli.agents import moment
 from shiftlead.coordinator.cli.demo_events import five_events
 from shiftlead.coordinator.cli.output import ago, in_time
+from shiftlead.coordinator.cli.people import _signal
 from shiftlead.coordinator.cli.story import SYMBOLS, state_text
 from shiftlead.queues.errors import BadInput
 from shiftlead.queues.lifecycle import State
@@ -101,8 +102,13 @@ def test_every_command_has_an_example_and_the_shared_options(path: tuple[str, ..
 
 def test_the_commands_are_those_that_are_promised() -> None:
     promised = "up down demo coordinator worker web flower redis intake enqueue list show why approve deny cancel note"
+    promised += " inbox delegate edit reassign snooze merge similar brief stats erase refusals reply reopen"
     assert {*promised.split(), "try", "work"} <= {path[0] for path in EVERY}
-    groups = {"agents": "list pause resume busy drain event record", "team": "check init list schema", "keys": "create revoke list"}
+    groups = {
+        "agents": "list pause resume busy drain event record",
+        "team": "check init list schema",
+        "keys": "create revoke list",
+    }
     for group, names in groups.items():
         assert {path[1] for path in EVERY if path[0] == group} == set(names.split())
     assert ("audit", "verify") in EVERY
@@ -323,3 +329,18 @@ def test_a_handoff_is_seen_although_two_processes_read_their_clocks_apart(team: 
 
     too_early = [*lines[:3], lines[4], lines[5], lines[3]]  # support replied before engineering had answered
     assert not five_events(team, too_early)[0].ok
+
+
+@pytest.mark.parametrize(
+    ("given", "seen"),
+    [("error_rate=0.2", ("error_rate", 0.2)), ("state=red", ("state", "red")), ("x=nan", ("x", "nan"))],
+)
+def test_a_signal_is_a_name_and_a_value(given: str, seen: tuple[str, float | str]) -> None:
+    """TA-10: what a watch sees stands on the ticket as values, not only as words."""
+    assert _signal(given) == seen
+
+
+@pytest.mark.parametrize("given", ["0.2", "=1", "a=\0"])
+def test_a_signal_without_name_or_value_is_refused(given: str) -> None:
+    with pytest.raises(BadInput):
+        _signal(given)
