@@ -11,6 +11,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal
 
+from .addresses import check_address
 from .marks import Mark, Marked
 from .rules import TICKET_FIELDS, Rule, RuleError, near, words
 from .team_file import Team
@@ -67,6 +68,7 @@ class _Check:
         yield from self._ladders()
         yield from self._gates()
         yield from self._slots()
+        yield from self._addresses()
         yield from self._keywords()
         yield from self._rules()
         yield from self._reach()
@@ -167,6 +169,13 @@ class _Check:
                 yield self._unknown("error", then, f"unknown approver {gate.then!r}", gate.then, self._who())
             if gate.then == gate.approver:
                 yield self._at("warning", ("gates", index, "then"), f"{gate.then} has let it expire already")
+
+    def _addresses(self) -> Iterator[Problem]:
+        told = [(("agents", n, "notify"), a.notify) for n, a in self.team.agents.items()]
+        told += [(("people", n, "notify"), p.notify) for n, p in self.team.people.items()]
+        for at, address in told:
+            if address and (wrong := check_address(address)):
+                yield self._at("error", at, wrong)
 
     def _slots(self) -> Iterator[Problem]:
         for name, agent in self.team.agents.items():

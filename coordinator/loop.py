@@ -96,6 +96,7 @@ class Coordinator:
                     stop.wait(1.0)
         finally:
             self.leadership.stop()
+            self.work.notices.close()
 
     def _lead(self, stop: threading.Event) -> None:
         epoch = self._open_epoch()
