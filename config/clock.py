@@ -65,7 +65,8 @@ class ServerClock:
                 # The process was stopped, or the server was: nobody knows when in that time the answer was made.
                 self._measured = before - REFRESH_S + 1.0
                 return
-            offset = server - (before + after) / 2
+            # As if the server had answered at the last moment it could have: late by a round trip, but never early.
+            offset = server - after
             jump = 0.0 if first else offset - self._offset
             self._offset, self._measured = offset, after
         if abs(jump) > JUMP_S:

@@ -14,7 +14,7 @@ from dataclasses import replace
 from shiftlead.queues import moves
 from shiftlead.queues.desk import Desk
 from shiftlead.queues.errors import NotFound
-from shiftlead.queues.layout import counts_for_customer, digest_of
+from shiftlead.queues.layout import counts_for_customer, crowd_of
 from shiftlead.queues.ledger import Ledger
 from shiftlead.queues.lifecycle import State
 from shiftlead.queues.presence import Presence
@@ -125,33 +125,38 @@ class Cycle:
         if not ids:
             return False
         epoch, tickets = self.store.read(ids)
-        crowd = self._crowd([t for t in tickets if t is not None])
+        changes = {
+            t.id: (t.version, routing.change_for(t, self.team, now=now, epoch=epoch))
+            for t in tickets
+            if t is not None and t.state is State.NEW
+        }
+        crowds = self._crowds([change.after for _, change in changes.values()])
 
         def decide(ticket: Ticket, epoch: int) -> list[Change] | None:
-            if ticket.state is not State.NEW:
-                return None
-            return [self._behind_its_own(routing.change_for(ticket, self.team, now=now, epoch=epoch), crowd)]
+            version, change = changes.get(ticket.id, (0, None))
+            if ticket.state is not State.NEW or change is None or ticket.version != version:
+                return None  # the next cycle looks at what it says now
+            return [self._behind_its_own(change, crowds)]
 
         log_refused("triage", self.desk.apply_many([(i, decide) for i in ids], read=(epoch, tickets)))
         return len(ids) == BATCH
 
-    def _crowd(self, tickets: Sequence[Ticket]) -> Counter[tuple[str, str]]:
-        """How many ready tickets the customers of these have already, by lane and customer."""
-        asked = sorted({(lane, digest_of(t.customer)) for t in tickets if t.customer for lane in ("urgent", "rest")})
+    def _crowds(self, tickets: Sequence[Ticket]) -> Counter[str]:
+        """How many ready tickets the customers of these have already that need the same."""
+        asked = sorted({crowd_of(t) for t in tickets if t.state is State.READY and counts_for_customer(t)})
         pipe = self.client.pipeline(transaction=False)
-        for lane, customer in asked:
-            pipe.zcard(self.keys.ready_of(lane, customer))
+        for crowd in asked:
+            pipe.zcard(self.keys.ready_of(crowd))
         return Counter(dict(zip(asked, pipe.execute(), strict=True)))
 
-    def _behind_its_own(self, change: Change, crowd: Counter[tuple[str, str]]) -> Change:
-        """A ticket of a customer who has enough ready ones stands behind them."""
+    def _behind_its_own(self, change: Change, crowds: Counter[str]) -> Change:
+        """A ticket of a customer who has enough ready ones stands behind them; what nobody can do bars nobody."""
         after = change.after
-        if after.state is not State.READY or not counts_for_customer(after):
+        if after.state is not State.READY or not counts_for_customer(after) or not self.team.agents_for(after.needs):
             return change
-        place = (after.lane, digest_of(after.customer))
-        crowd[place] += 1
+        crowds[crowd_of(after)] += 1
         most = per_customer(self.desk)
-        if crowd[place] <= most:
+        if crowds[crowd_of(after)] <= most:
             return change
         line = change.line.model_copy(update={"detail": change.line.detail | {"behind": most}})
         return replace(change, after=after.changed(behind=True), line=line)

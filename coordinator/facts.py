@@ -67,8 +67,12 @@ def agent_facts(
     return facts
 
 
-def candidates(desk: Desk, agents: dict[str, AgentFacts], now: float, *, deeper: int = 1) -> tuple[list[Ticket], bool]:
+def candidates(
+    desk: Desk, agents: dict[str, AgentFacts], now: float, *, deeper: int = 1, skip: int = 0
+) -> tuple[list[Ticket], bool]:
     """The heads of every ready set: as many as could be given out, and `deeper` times a few more.
+
+    With `skip` also as many from that place on.
 
     True beside them: there are more behind one of the heads, and somebody who could take them has a free slot.
     """
@@ -78,19 +82,21 @@ def candidates(desk: Desk, agents: dict[str, AgentFacts], now: float, *, deeper:
     wanted = []
     for lane_and_group in groups:
         there = able(lane_and_group, agents)
-        free = sum(a.capacity - a.load for a in there if not a.away(now, mine=True))
+        free = sum(max(0, a.capacity - a.load) for a in there if not a.away(now, mine=True))
         # Nobody has a slot: only those are looked at that a stated time keeps waiting, for their story.
         count = free + LOOK_AHEAD * deeper if free else TOLD if there and all(a.away(now) for a in there) else 0
         wanted.append((count, free))
         if count:
             pipe.zrange(keys(f"ready:{lane_and_group}"), 0, count - 1)
+            beyond = max(skip, count)
+            pipe.zrange(keys(f"ready:{lane_and_group}"), beyond, beyond + (count if skip else 0) - 1)
     found = iter(pipe.execute())
     ids: list[str] = []
     more = False
     for count, free in wanted:
-        part = next(found) if count else []
-        more |= bool(free) and len(part) == count
-        ids += part
+        head, behind = (next(found), next(found)) if count else ([], [])
+        more |= bool(free) and len(behind if skip else head) == count
+        ids += head + behind
     _, tickets = store.read(ids) if ids else (0, [])
     return [t for t in tickets if t is not None], more
 
@@ -116,26 +122,28 @@ def contexts(desk: Desk, tickets: Sequence[Ticket], now: float) -> dict[str, Con
     pipe = desk.store.client.pipeline(transaction=False)
     for customer in customers:
         pipe.hgetall(desk.keys.customer(customer))
-    cards = dict(zip(customers, pipe.execute(), strict=True)) if customers else {}
+        pipe.get(desk.keys.served(customer))
+    found = iter(pipe.execute())
+    cards = {customer: (next(found), next(found)) for customer in customers}
     for ticket in tickets:
         conversation, last = None, None
         if counts_for_customer(ticket):
-            conversation, last = _talk(ticket, cards[digest_of(ticket.customer)])
+            conversation, last = _talk(ticket, *cards[digest_of(ticket.customer)])
         affinity = _affinity(desk, ticket, now)
         if conversation or last or affinity:
             known[ticket.id] = Context(conversation, last, affinity)
     return known
 
 
-def _talk(ticket: Ticket, cards: Mapping[str, str]) -> tuple[str | None, tuple[str, float] | None]:
+def _talk(ticket: Ticket, cards: Mapping[str, str], served: str | None) -> tuple[str | None, tuple[str, float] | None]:
     """Who has another open ticket of the customer about the same matter, and who closed one last."""
     last = None
+    if served:
+        agent, _, at = served.partition("|")
+        last = (agent, float(at))
     held: list[tuple[str, str]] = []
     for ticket_id, card in cards.items():
-        if ticket_id == "last":
-            agent, _, at = card.partition("|")
-            last = (agent, float(at))
-        elif ticket_id != ticket.id:
+        if ticket_id != ticket.id:
             _, agent, group = card.split("|", 2)
             if group == ticket.group:
                 held.append((ticket_id, agent))

@@ -25,6 +25,7 @@ __all__ = ["Firing"]
 
 log = structlog.get_logger("shiftlead.coordinator")
 BATCH = 500
+PAGES = 40  # of timers that are looked past while leases are not judged
 
 
 class Firing:
@@ -43,13 +44,21 @@ class Firing:
 
     def run(self, now: float) -> bool:
         """Fire what is due; True when there may be more at once."""
-        due = timers.due(self.store.client, self.keys, now, BATCH)
+        found = timers.due(self.store.client, self.keys, now, BATCH)
+        due = found
         if now < self.reaping_from:
+            # Leases are not judged now, and must not hide what else is due.
+            for page in range(1, PAGES):
+                due = [t for t in due if t.kind not in ("lease", "claim")]
+                if due or len(found) < BATCH:
+                    break
+                found = timers.due(self.store.client, self.keys, now, BATCH, start=page * BATCH)
+                due = found
             due = [t for t in due if t.kind not in ("lease", "claim")]
         if not due:
             return False
         _Round(self, due, now).fire()
-        return len(due) == BATCH
+        return len(found) == BATCH
 
 
 class _Round:

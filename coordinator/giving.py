@@ -16,7 +16,7 @@ from shiftlead.queues.broker import Ring
 from shiftlead.queues.committing import Decide
 from shiftlead.queues.desk import Desk
 from shiftlead.queues.errors import NoSlot, Rebuilding, ShiftleadError
-from shiftlead.queues.layout import counts_for_customer, digest_of
+from shiftlead.queues.layout import counts_for_customer, crowd_of
 from shiftlead.queues.lifecycle import State
 from shiftlead.queues.presence import Presence
 from shiftlead.queues.store import Change
@@ -30,12 +30,12 @@ __all__ = ["Giving", "RingAll", "log_refused", "per_customer"]
 
 log = structlog.get_logger("shiftlead.coordinator")
 RingAll = Callable[[Sequence[Ring]], object]
-DEEPEST = 64  # times the usual look-ahead
+DEEPEST = 16  # times the usual look-ahead; beyond, the window moves on behind the head
 CUSTOMERS = 200  # looked at in one sweep
 
 
 def per_customer(desk: Desk) -> int:
-    """How many ready tickets of one customer stand among the others, in each lane."""
+    """How many ready tickets of one customer that need the same stand among the others, in each lane."""
     return desk.team.intake.per_customer or desk.settings.per_customer
 
 
@@ -46,7 +46,7 @@ class Giving:
         self.desk, self.presence, self.ring_all = desk, presence, ring
         self.keys, self.store = desk.keys, desk.store
         self._idle: dict[str, float] = {}
-        self._deeper = 1
+        self._deeper, self._skip = 1, 0
         self._held_told: set[tuple[str, str, float]] = set()
 
     @property
@@ -65,25 +65,31 @@ class Giving:
 
     def run(self, now: float) -> bool:
         """Give out what can be given out; True when there may be more at once."""
+        epoch = self.store.epoch()  # before the tickets: what was read in an older one is refused
         agents = self.agents(now)
-        ready, more = facts.candidates(self.desk, agents, now, deeper=self._deeper)
+        ready, more = facts.candidates(self.desk, agents, now, deeper=self._deeper, skip=self._skip)
         if not ready:
             return False
         plan = order.plan(ready, agents, now, context=facts.contexts(self.desk, ready, now))
         for ticket, choice in plan.unassigned:
             self._tell_held(ticket, choice, agents, now)
         # What stands in front may be for somebody who is not free: then one looks further behind it.
-        looked_past = more and not plan.assignments and self._deeper < DEEPEST
-        self._deeper = self._deeper * 4 if looked_past else 1
+        looked_past = more and not plan.assignments
+        if not looked_past:
+            self._deeper, self._skip = 1, 0
+        elif self._deeper < DEEPEST:
+            self._deeper *= 4
+        else:
+            self._skip += DEEPEST * facts.LOOK_AHEAD
         if not plan.assignments:
             return looked_past
-        steps = [(t.id, self._decide(c, now)) for t, c in plan.assignments]
-        read = self.store.epoch(), [t for t, _ in plan.assignments]
+        steps = [(t.id, self._decide(t, c, now)) for t, c in plan.assignments]
+        read = epoch, [t for t, _ in plan.assignments]
         outcomes = self.desk.apply_many(steps, read=read)
         given = [o for o in outcomes if isinstance(o, Ticket) and o.state is State.ASSIGNED]
         log_refused("assign", outcomes)
         self.ring(given)
-        self.admit({(t.lane, digest_of(t.customer)) for t in given if counts_for_customer(t)}, now)
+        self.admit({crowd_of(t) for t in given if counts_for_customer(t)}, now)
         return bool(given)
 
     def ring(self, tickets: Sequence[Ticket]) -> None:
@@ -100,21 +106,21 @@ class Giving:
         except Exception as error:
             log.warning("the doorbell is out of order; ringing again in a second", error=str(error))
 
-    def admit(self, customers: Iterable[tuple[str, str]], now: float) -> None:
-        """Let tickets of these (lane, customer) come forward, as far as there is room."""
-        asked = sorted(customers)
+    def admit(self, crowds: Iterable[str], now: float) -> None:
+        """Let tickets of these crowds come forward, as far as there is room."""
+        asked = sorted(crowds)
         if not asked:
             return
         pipe = self.store.client.pipeline(transaction=False)
-        pipe.smismember(self.keys.behinds, [f"{lane}:{customer}" for lane, customer in asked])
-        for lane, customer in asked:
-            pipe.zcard(self.keys.ready_of(lane, customer))
+        pipe.smismember(self.keys.behinds, asked)
+        for crowd in asked:
+            pipe.zcard(self.keys.ready_of(crowd))
         behind, *ready = pipe.execute()
         pipe = self.store.client.pipeline(transaction=False)
-        for (lane, customer), stands, count in zip(asked, behind, ready, strict=True):
+        for crowd, stands, count in zip(asked, behind, ready, strict=True):
             room = per_customer(self.desk) - count
             if stands and room > 0:
-                pipe.zrange(self.keys.behind(lane, customer), 0, room - 1)
+                pipe.zrange(self.keys.behind(crowd), 0, room - 1)
         ids = [ticket_id for found in pipe.execute() for ticket_id in found]
 
         def decide(ticket: Ticket, epoch: int) -> list[Change] | None:
@@ -131,17 +137,17 @@ class Giving:
             return
         pipe = self.store.client.pipeline(transaction=False)
         for name in names:
-            pipe.exists(self.keys(f"behind:{name}"))
+            pipe.exists(self.keys.behind(name))
         empty = [name for name, there in zip(names, pipe.execute(), strict=True) if not there]
         if empty:
             self.store.forget_behinds(empty)
-        left = set(names) - set(empty)
-        self.admit({(lane, customer) for lane, _, customer in (name.partition(":") for name in left)}, now)
+        self.admit(set(names) - set(empty), now)
 
-    def _decide(self, choice: Choice, now: float) -> Decide:
+    def _decide(self, planned: Ticket, choice: Choice, now: float) -> Decide:
         def decide(ticket: Ticket, epoch: int) -> list[Change] | None:
             agent = choice.agent
-            if ticket.state is not State.READY or agent is None:
+            # What changed since it was planned is planned anew: a person may have named somebody else meanwhile.
+            if ticket.version != planned.version or ticket.state is not State.READY or agent is None:
                 return None
             spec = self.team.agents[agent]
             claim_by = None if spec.human else now + self.desk.settings.claim_deadline_s

@@ -182,6 +182,8 @@ class Coordinator:
         wait = self.settings.sweep_s
         if following is not None:
             wait = min(wait, following - self.clock.now())
+        if self.clock.now() < self.work.firing.reaping_from:
+            wait = max(wait, 0.1)  # what is due may be leases, which are not judged now
         self.client.blpop([self.keys.bell], timeout=max(wait, 0.01))
         breath = self._woke + BREATH_S - time.monotonic()
         if breath > 0:

@@ -35,8 +35,8 @@ class Upkeep:
             if abs(now - self._moved) >= REFUSALS_S:
                 self._moved = now
                 self.mover.move()
-        except SQLAlchemyError as error:
-            log.warning("upkeep waits for SQL", team=self.desk.team.team, error=str(error))
+        except (SQLAlchemyError, ValueError) as error:  # ValueError: a document SQL has cannot be read
+            log.warning("upkeep could not be done; again with the next sweep", team=self.desk.team.team, error=str(error))
         self.daily.run(now)
 
     def close(self) -> None:

@@ -11,7 +11,7 @@ from datetime import UTC, datetime
 from typing import Any
 
 from shiftlead.queues.desk import Desk
-from shiftlead.queues.layout import digest_of
+from shiftlead.queues.layout import crowd_of
 from shiftlead.queues.lifecycle import State
 from shiftlead.queues.presence import Presence
 from shiftlead.queues.ticket import Ticket
@@ -124,9 +124,9 @@ def _ready(desk: Desk, t: Ticket, now: float) -> tuple[list[str], list[str], lis
 
 def _behind(desk: Desk, t: Ticket) -> tuple[list[str], list[str], list[str]]:
     """Enough others of its customer are ready: one customer's many do not hide another's one."""
-    customer = digest_of(t.customer)
-    ready = desk.store.client.zcard(desk.keys.ready_of(t.lane, customer))
-    place = desk.store.client.zrank(desk.keys.behind(t.lane, customer), t.id)
+    crowd = crowd_of(t)
+    ready = desk.store.client.zcard(desk.keys.ready_of(crowd))
+    place = desk.store.client.zrank(desk.keys.behind(crowd), t.id)
     stands = f"at place {place + 1} behind them" if place is not None else "behind them"
     line = f"{t.customer} has {ready} ready tickets in the {t.lane} lane; it stands {stands}"
     return [line], [f"one of the ready tickets of {t.customer} is taken"], []

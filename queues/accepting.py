@@ -99,7 +99,14 @@ class Accepting(Committer):
         for attempt in range(CONFLICTS):
             if not todo:
                 break
-            epoch, now = self.store.epoch(intake=True), self.clock.now()
+            try:
+                epoch, now = self.store.epoch(intake=True), self.clock.now()
+            except ShiftleadError as error:
+                if attempt == 0:
+                    raise
+                for i in todo:  # others of the same call are stored: each hears its own answer
+                    answers[i] = error
+                break
             year = datetime.fromtimestamp(now, UTC).year
             own = [i for i in todo if drafts[i][0].number is None]
             # Numbers that senders brought along are jumped over, in longer and longer leaps.
@@ -202,7 +209,8 @@ class Accepting(Committer):
         values: dict[str, object] = {} if owner.component else {"component": draft.component}
         if draft.priority and PRIORITIES.index(draft.priority) < PRIORITIES.index(owner.priority):
             # Whoever brings it once more says that it presses: it moves forward, and nobody's word moves it back.
-            values |= {"priority": draft.priority, "due": owner.created_at + self.team.target_s(draft.priority)}
+            values |= {"priority": draft.priority, "given_priority": draft.priority}
+            values |= {"due": owner.created_at + self.team.target_s(draft.priority)}
             change.line.detail["priority"] = draft.priority
         if full:
             values["marks"] = []

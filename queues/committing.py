@@ -138,6 +138,8 @@ class Committer:
         for (i, changes), reply in zip(batches, replies, strict=True):
             if not isinstance(reply, Refusal):
                 outcomes[i] = changes[0].after
+            elif reply.why == "timer":
+                outcomes[i] = changes[0].before  # it was armed anew meanwhile: nothing to do
             elif reply.why == "version":
                 try:
                     outcomes[i] = self._apply(steps[i][0], steps[i][1], bell=bell)
@@ -166,6 +168,8 @@ class Committer:
                 if any(_acknowledged(c) for c in changes):
                     self._confirm(changes[0].after.number, reply[-1], epoch)
                 return changes[0].after
+            if reply.why == "timer":
+                return ticket
             if reply.why not in ("version", "number"):
                 raise self._refused(changes[reply.index], reply)
             time.sleep(0.001 * attempt)  # races are lost to progress of others; let them finish

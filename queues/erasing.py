@@ -27,6 +27,7 @@ import structlog
 from .desk import Desk
 from .erase_notices import erase_notices
 from .errors import BadInput, NotFound, NotRecorded, Refused, Unavailable
+from .layout import digest_of
 from .ledger import Ledger
 from .ledger_erase import ERASE, clean, erase_texts, file_bytes, mentions
 from .moving import line_of
@@ -145,7 +146,9 @@ def tombstone(ticket: Ticket, *, reason: str) -> Ticket:
     """The ticket without a text: who, when and what became of it stay."""
     kept = {name: getattr(ticket, name) for name in KEPT}
     result = {k: v for k, v in (ticket.result or {}).items() if k in ("kind", "decision")} or None
-    return Ticket(**kept, title=TOMBSTONE, reason=reason, result=result)
+    # Which tickets were merged into it is no text, and finds them when an erasure that was cut off is repeated.
+    joined = [{"number": j["number"]} for j in ticket.joined if j.get("number")]
+    return Ticket(**kept, title=TOMBSTONE, reason=reason, result=result, joined=joined)
 
 
 # -- the steps --------------------------------------------------------------------------------------------------------
@@ -180,11 +183,13 @@ def _commit(desk: Desk, ledger: Ledger, tickets: Sequence[Ticket], actor: str, r
         if last and last[0].move == ERASE:
             continue  # said already: an earlier call was broken off
         if not desk.store.client.exists(keys.ticket(t.id)) and (archived := ledger.ticket(desk.team.team, t.id)):
-            desk.store.bring_back(epoch, *archived)
+            desk.store.bring_back(epoch, *archived, now)
         after = tombstone(t, reason=told).changed(version=t.version + 1, updated_at=now)
         detail = {"family": numbers} if len(numbers) > 1 else {}
         line = line_of(after, ERASE, actor, now, t.state, reason=reason.strip(), detail=detail)
         changes.append(Change(t, after, line))
+        if t.customer:  # who served this customer last stands under his digest
+            desk.store.client.delete(keys.served(digest_of(t.customer)))
     wanted = desk._commit_one(tickets[0].number, changes)[-1] if changes else ""
     deadline = time.monotonic() + desk.settings.record_timeout_s
     if wanted and desk.recorded is not None:

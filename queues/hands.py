@@ -150,6 +150,10 @@ class Hands(AgentHands):
         ticket = self.find(ticket_id)
 
         def decide(t: Ticket, epoch: int) -> list[Change]:
+            if t.type == "approval":
+                raise Refused(f"{t.number} is an approval. Let somebody else decide it: shiftlead delegate {t.number}")
+            if t.withheld:
+                raise Refused(f"{t.number} is done; its result leaves when action hours begin. Nothing was changed.")
             if to is not None and to in t.excluded:
                 raise Refused(f"{to} may not take {t.number}: it wrote what is to be judged, or asked for it.")
             if to is not None and to in (t.assigned_to, t.named):
@@ -242,17 +246,32 @@ class Hands(AgentHands):
         def decide(t: Ticket, epoch: int) -> list[Change]:
             now = self.clock.now()
             due = now + self.team.target_s(t.priority)
-            first = now + self.settings.escalation_s
-            return [moves.reopen(t, reason=reason, actor=actor, now=now, epoch=epoch, due=due, ladder_at=first)]
+            owners = self.store.client.hmget(self.keys.mark, t.marks) if t.marks else []
+            marks = [m for m, owner in zip(t.marks, owners, strict=True) if owner in (None, t.id)]
+            return [
+                moves.reopen(
+                    t, reason=reason, actor=actor, now=now, epoch=epoch, due=due, ladder_at=self._first_step(t, now),
+                    marks=marks,
+                )
+            ]  # fmt: skip
 
         ticket = self.find(ticket_id)
         if self.ledger is not None and not self.store.client.exists(self.keys.ticket(ticket.id)):
             archived = self.ledger.ticket(self.team.team, ticket.id)
             if archived is not None:
-                self.store.bring_back(self.store.epoch(), *archived)
+                self.store.bring_back(self.store.epoch(), *archived, self.clock.now())
         return self._apply(ticket.id, decide)
 
     # -- helpers ------------------------------------------------------------------------------------------------
+
+    def _first_step(self, ticket: Ticket, now: float) -> float:
+        """When the first step of its ladder is due, in a life that begins now."""
+        facts = {"ticket": ticket.model_dump(mode="json"), "customer": {"id": ticket.customer}, "now": now}
+        ladder = self.team.ladder_for(facts | {"steps": ticket.steps})
+        if ladder is None:
+            return now + self.settings.escalation_s
+        after_s = ladder.ladder[0].after_s
+        return ladder.hours.add(now, after_s, self.team.days_off) if ladder.hours else now + after_s
 
     def _approval(self, ticket_id: str) -> Ticket:
         """The approval of that number, or the one approval the ticket waits for."""

@@ -12,10 +12,11 @@ queue:<queue>      zset     id by created_at / assigned_at / closed_at: the thre
 new                zset     ids to triage, by created_at                                ticket.doc
 ready:<lane>:<grp> zset     ids somebody should get, by due                             ticket.doc
 groups             set      names of the ready sets there are                           ticket.doc
-ready_of:<ln>:<cu> zset     ready tickets of one customer, by due                       ticket.doc
-behind:<ln>:<cust> zset     ready, but behind enough others of its customer, by due     ticket.doc
-behinds            set      <lane>:<customer> with tickets behind                       ticket.doc
-customer:<digest>  hash     id -> state|agent|group of what somebody holds; last        ticket.doc
+ready_of:<crowd>   zset     ready tickets of one <lane>:<customer>:<group>, by due      ticket.doc
+behind:<crowd>     zset     ready, but behind enough others of that crowd, by due       ticket.doc
+behinds            set      crowds with tickets behind                                  ticket.doc
+customer:<digest>  hash     id -> state|agent|group of what somebody holds              ticket.doc
+served:<digest>    string   agent|when of who resolved one for the customer last        completed tickets
 waiters:<id>       hash     ids of tickets that are blocked on this one                 ticket.doc
 heavy:<agent>      hash     id -> slots beyond the first, held tickets                  ticket.doc
 mark               hash     digest of a text or link -> the open ticket that has it     ticket.doc
@@ -89,14 +90,17 @@ class Keys:
     def working(self, agent: str) -> str:
         return self(f"working:{agent}")
 
-    def ready_of(self, lane: str, customer: str) -> str:
-        return self(f"ready_of:{lane}:{customer}")
+    def ready_of(self, crowd: str) -> str:
+        return self(f"ready_of:{crowd}")
 
-    def behind(self, lane: str, customer: str) -> str:
-        return self(f"behind:{lane}:{customer}")
+    def behind(self, crowd: str) -> str:
+        return self(f"behind:{crowd}")
 
     def customer(self, customer: str) -> str:
         return self(f"customer:{customer}")
+
+    def served(self, customer: str) -> str:
+        return self(f"served:{customer}")
 
     def heavy(self, agent: str) -> str:
         return self(f"heavy:{agent}")

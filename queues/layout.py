@@ -13,9 +13,10 @@ from collections.abc import Callable, Sequence
 from .lifecycle import HELD, Queue, State
 from .ticket import Ticket
 
-__all__ = ["KEEP", "cards", "counts_for_customer", "digest_of", "layout", "marks_of"]
+__all__ = ["KEEP", "SERVED_S", "cards", "counts_for_customer", "crowd_of", "digest_of", "layout", "marks_of"]
 
 KEEP = "keep"
+SERVED_S = 90 * 86_400  # how long Redis knows who served a customer last
 
 
 def layout(
@@ -23,7 +24,7 @@ def layout(
 ) -> tuple[list[tuple[str, float]], list[tuple[str, float | str]]]:
     """Where a ticket stands and which timers it has: derived from the ticket alone, so a rebuild gets the same.
 
-    `keep_lease` leaves the end of the lease as the last renewal set it: renewals do not write the document.
+    `keep_lease` leaves the end of a lease or claim as it stands: renewals and re-based clocks do not write documents.
     """
     t = ticket
     entered = {Queue.INTAKE: t.created_at, Queue.ACTIVE: t.assigned_at, Queue.COMPLETED: t.closed_at}[t.queue]
@@ -35,17 +36,17 @@ def layout(
         # What nobody can do stands in one set of its own: senders' inventions must not each be scanned in every cycle.
         group = t.group if t.named or served(t.needs) else "?"
         if t.behind:
-            places.append((f"behind:{t.lane}:{digest_of(t.customer)}", t.due))
+            places.append((f"behind:{crowd_of(t)}", t.due))
         else:
             places.append((f"ready:{t.lane}:{group}", t.due))
-            if counts_for_customer(t):
-                places.append((f"ready_of:{t.lane}:{digest_of(t.customer)}", t.due))
+            if counts_for_customer(t) and group != "?":
+                places.append((f"ready_of:{crowd_of(t)}", t.due))
     elif t.state is State.SCHEDULED:
         timers.append(("wake", t.not_before or t.updated_at))
     elif t.state is State.ASSIGNED:
         places.append((f"assigned:{t.assigned_to}", t.assigned_at or t.updated_at))
         if t.claim_by is not None:  # a person has no claim deadline: the ladder looks after the ticket
-            timers.append(("claim", t.claim_by))
+            timers.append(("claim", KEEP if keep_lease else t.claim_by))
     elif t.state is State.WORKING:
         places.append((f"working:{t.assigned_to}", t.assigned_at or t.updated_at))
         if t.lease_until is not None:
@@ -69,24 +70,33 @@ def digest_of(customer: str) -> str:
     return hashlib.sha256(customer.strip().casefold().encode()).hexdigest()[:16]
 
 
+def crowd_of(ticket: Ticket) -> str:
+    """Whom it stands among: its customer's ready tickets of one lane that need the same."""
+    return f"{ticket.lane}:{digest_of(ticket.customer)}:{ticket.group}"
+
+
 def counts_for_customer(ticket: Ticket) -> bool:
     """Whether the ticket is one its customer sent, and not a part of the work on one, or somebody's by name."""
     return bool(ticket.customer.strip()) and ticket.parent is None and not ticket.named
 
 
 def cards(ticket: Ticket) -> list[tuple[str, str, str]]:
-    """What others may know of the ticket as it stands, as (hash, field, value); a closed one leaves who served last."""
+    """What others may know of the ticket as it stands, as (hash, field, value).
+
+    The field "last" is a key of its own that stays for a while: who resolved a ticket of the customer, and when.
+    """
     t, known = ticket, []
     if t.state in HELD and t.weight > 1:
         known.append((f"heavy:{t.assigned_to}", t.id, str(t.weight - 1)))
     if t.state is State.WAITING and t.waits_for != "children":
         known += [(f"waiters:{blocker}", t.id, "1") for blocker in t.awaits]
     if counts_for_customer(t):
-        who = t.assigned_to if t.state in HELD or not t.is_open else t.prefers if t.state is State.WAITING else None
-        if who and t.is_open:
+        who = t.assigned_to if t.state in HELD else t.prefers if t.state is State.WAITING else None
+        if who:
             known.append((f"customer:{digest_of(t.customer)}", t.id, f"{t.state}|{who}|{t.group}"))
-        elif who:
-            known.append((f"customer:{digest_of(t.customer)}", "last", f"{who}|{t.closed_at or t.updated_at!r}"))
+        elif t.state is State.RESOLVED and t.assigned_to:
+            at = t.closed_at or t.updated_at
+            known.append((f"served:{digest_of(t.customer)}", "last", f"{t.assigned_to}|{at!r}"))
     return known
 
 

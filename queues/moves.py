@@ -261,6 +261,8 @@ def escalate(
 ) -> Change:  # fmt: skip
     """One step of the ladder: somebody is told, or (`to`) somebody else gets it."""
     values = {"ladder": ladder, "ladder_at": ladder_at, "escalations": ticket.escalations + 1} | values
+    if to is not None or {"named", "needs"} & values.keys():
+        values["behind"] = False  # whom it is given to does not wait for the customer's other tickets
     state = ticket.state
     if to is not None:
         state = State.READY

@@ -12,7 +12,7 @@ import redis
 
 from .errors import IntakeFull, Rebuilding
 from .keys import Keys
-from .layout import KEEP, cards, layout, marks_of
+from .layout import KEEP, SERVED_S, cards, layout, marks_of
 from .lifecycle import State
 from .ticket import AgentState, Line, Ticket
 
@@ -39,11 +39,12 @@ class Change:
     capacity: int | None = None  # slots of after.assigned_to, checked where the change takes one
     idempotency: Idempotency | None = None
     note: bool = False  # only a line, the ticket stays as it is
+    armed: tuple[str, float] | None = None  # a timer that must still be armed for that moment
 
 
 @dataclass(frozen=True, slots=True)
 class Refusal:
-    """Why the server refused a commit: epoch, exists, gone, version, token, slots, number, key or mark."""
+    """Why the server refused a commit: epoch, exists, gone, version, token, slots, number, key, mark or timer."""
 
     why: str
     index: int
@@ -132,10 +133,13 @@ class Store:
         """See lua/disarm.lua."""
         self._run(self._disarm, [[member, repr(at), "" if again_at is None else repr(again_at)]])
 
-    def bring_back(self, epoch: int, ticket: Ticket, seq: int) -> None:
-        """Put a completed ticket that left Redis back, with the number of its last line in SQL."""
+    def bring_back(self, epoch: int, ticket: Ticket, seq: int, now: float) -> None:
+        """Put a completed ticket that left Redis back, with the number of its last line in SQL.
+
+        It stands there as of `now`, so that retention leaves it for whoever asked for it.
+        """
         args = [epoch, ticket.id, ticket.model_dump_json(), ticket.version, ticket.token, seq]
-        self._run(self._bring_back, [[*args, repr(ticket.closed_at or ticket.updated_at), ticket.number]])
+        self._run(self._bring_back, [[*args, repr(now), ticket.number]])
 
     def forget_groups(self, groups: Sequence[str]) -> None:
         """Take the names of empty ready sets away; one that has filled meanwhile keeps its name."""
@@ -164,7 +168,7 @@ class Store:
         """Write an agent's state, version-checked like a ticket."""
         args = [
             epoch, "1", 1, line.ticket, state.version - 1, "", state.version, 0, state.model_dump_json(),
-            line.model_dump_json(exclude={"seq"}), "", "", "", "", 0, "", 1, "", 0, 0, 0, 0,
+            line.model_dump_json(exclude={"seq"}), "", "", "", "", 0, "", 1, "", "", "", 0, 0, 0, 0,
         ]  # fmt: skip
         [reply] = self._run(self._commit, [args])
         return reply[1:] if reply[0] == "ok" else Refusal(reply[0], 0, reply[2])
@@ -223,9 +227,12 @@ class Store:
             known, marks = cards(ticket), marks_of(ticket)
             for name, field, value in known:
                 # The newest completed come first: the first word on who served a customer last is the right one.
-                (pipe.hset if field == ticket.id else pipe.hsetnx)(self.keys(name), field, value)
+                if field == ticket.id:
+                    pipe.hset(self.keys(name), field, value)
+                else:
+                    pipe.set(self.keys(name), value, nx=True, ex=SERVED_S)
             for mark in marks:
-                pipe.hset(self.keys.mark, mark, ticket.id)
+                pipe.hsetnx(self.keys.mark, mark, ticket.id)
             if timers:
                 pipe.zadd(self.keys.timers, {f"{kind}:{ticket.id}": float(at) for kind, at in timers})
             pipe.hset(
@@ -277,7 +284,7 @@ def _arguments(epoch: int, changes: Sequence[Change], bell: bool, served: Callab
     args: list[Any] = [epoch, "1" if bell else "0", len(changes)]
     for c in changes:
         before, after = c.before, c.after
-        renewed = before is not None and before.state is after.state is State.WORKING and before.token == after.token
+        renewed = before is not None and before.state is after.state and before.token == after.token
         places, timers = ([], []) if c.note else layout(after, keep_lease=renewed, served=served)
         takes_slot = c.capacity is not None and not c.note
         known, marks = ([], []) if c.note else (cards(after), marks_of(after))
@@ -303,6 +310,8 @@ def _arguments(epoch: int, changes: Sequence[Change], bell: bool, served: Callab
             after.parent if closed_child else "",
             after.weight,
             after.lane if takes_slot else "",
+            c.armed[0] if c.armed else "",
+            repr(c.armed[1]) if c.armed else "",
             len(places),
             *(x for place, score in places for x in (place, repr(score))),
             len(timers),

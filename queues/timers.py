@@ -18,17 +18,21 @@ disarms the timer in the same commit. The escalation ladder's steps are decided 
 from __future__ import annotations
 
 from collections.abc import Collection
+from dataclasses import replace
 from typing import Any, NamedTuple
 
 from . import moves
 from .keys import Keys
-from .lifecycle import REASSIGNABLE, State
+from .lifecycle import State
 from .store import Change, Store
 from .ticket import Ticket
 
 __all__ = ["Timer", "crashed", "disarm", "due", "fired", "next_at"]
 
 ONE_DAY_S = 86_400.0
+MOMENT = {  # where the ticket itself says when
+    "wake": "not_before", "claim": "claim_by", "wait": "waits_until", "accept": "accept_by", "expire": "expires_at",
+}  # fmt: skip
 
 
 class Timer(NamedTuple):
@@ -39,9 +43,9 @@ class Timer(NamedTuple):
     at: float
 
 
-def due(client: Any, keys: Keys, now: float, limit: int = 500) -> list[Timer]:
+def due(client: Any, keys: Keys, now: float, limit: int = 500, *, start: int = 0) -> list[Timer]:
     """Timers whose moment has come, the oldest first."""
-    found = client.zrangebyscore(keys.timers, "-inf", now, start=0, num=limit, withscores=True)
+    found = client.zrangebyscore(keys.timers, "-inf", now, start=start, num=limit, withscores=True)
     return [Timer(kind, ticket, at) for (kind, _, ticket), at in ((member.partition(":"), at) for member, at in found)]
 
 
@@ -61,6 +65,8 @@ def fired(
     deciders: list[str],
 ) -> list[Change]:  # fmt: skip
     """The change a due timer (not `ladder`) asks for; empty when the ticket has moved on. `present`: live workers."""
+    if timer.kind in MOMENT and (getattr(ticket, MOMENT[timer.kind]) or now) > now:
+        return []  # armed anew since it was read: by another coordinator that fired it first
     match timer.kind, ticket.state:
         case "wake", State.SCHEDULED:
             return [moves.wake(ticket, now=now, epoch=epoch)]
@@ -73,15 +79,17 @@ def fired(
                 )
             ]  # fmt: skip
         case "lease", State.WORKING:
+            # A renewal writes no version: the commit looks whether the lease still ends when it was read to end.
+            armed = ("lease", timer.at)
             if ticket.worker not in present:
                 reason = f"the lease ran out and worker {ticket.worker} gives no sign of life"
-                return [crashed(ticket, reason=reason, actor="timer:lease", now=now, epoch=epoch, limit=max_crashes)]
+                change = crashed(ticket, reason=reason, actor="timer:lease", now=now, epoch=epoch, limit=max_crashes)
+                return [replace(change, armed=armed)]
             reason = f"worker {ticket.worker} did not renew its lease"
-            return [
-                moves.give_back(
-                    ticket, reason=reason, actor="timer:lease", counter="handed_back", now=now, epoch=epoch
-                )
-            ]  # fmt: skip
+            change = moves.give_back(
+                ticket, reason=reason, actor="timer:lease", counter="handed_back", now=now, epoch=epoch
+            )
+            return [replace(change, armed=armed)]
         case "wait", State.WAITING if ticket.withheld:
             return [moves.release(ticket, now=now, epoch=epoch)]
         case "wait", State.WAITING:
@@ -95,7 +103,9 @@ def fired(
                     now=now, epoch=epoch, actor="timer:accept", accept_by=None,
                 )
             ]  # fmt: skip
-        case "expire", _ if ticket.is_open and ticket.context.get("then") and ticket.state in REASSIGNABLE:
+        case "expire", State.SCHEDULED | State.WAITING if ticket.context.get("then"):
+            return [_passed_on(ticket, now=now, epoch=epoch)]
+        case "expire", _ if ticket.is_open and ticket.context.get("then"):
             then = str(ticket.context["then"])
             reason = f"{ticket.assigned_to or ticket.named or 'nobody'} did not decide in time: {then} decides"
             return [
@@ -109,6 +119,21 @@ def fired(
             reason = "nobody decided before the approval expired"
             return [moves.fail(ticket, reason=reason, actor="timer:expire", now=now, epoch=epoch)]
     return []
+
+
+def _passed_on(ticket: Ticket, *, now: float, epoch: int) -> Change:
+    """An approval that was put off or waits itself when it expires: it begins anew with the next who decides."""
+    then = str(ticket.context["then"])
+    reason = f"{ticket.named or 'nobody'} did not decide in time: {then} decides"
+    if ticket.state is State.WAITING:
+        change = moves.resume(ticket, [], actor="timer:expire", reason=reason, now=now, epoch=epoch)
+    else:
+        change = moves.wake(ticket, now=now, epoch=epoch)
+    after = change.after.changed(
+        named=then, prefers=None, reason=reason, context=ticket.context | {"then": None},
+        expires_at=now + float(ticket.context.get("expires_s") or ONE_DAY_S),
+    )  # fmt: skip
+    return replace(change, after=after)
 
 
 def crashed(ticket: Ticket, *, reason: str, actor: str, now: float, epoch: int, limit: int) -> Change:

@@ -12,12 +12,14 @@ ARGV  1 epoch   2 "1" = ring the coordinator's bell   3 number of changes, then 
       7 line, JSON       8 idempotency entry, JSON, or ""   9 its digest, or ""
       10 number to register, or ""          11 agent whose slots count, or ""   12 its capacity
       13 parent to wake, or ""              14 slots it takes   15 lane of an assignment, or ""
-      16 n places, then n x (place, score)
-      17 n timers, then n x (kind, unix seconds or "keep" = as it stands)
-      18 n cards, then n x (hash, field, value): what others may know of it while it stands so; "last" stays
-      19 n marks, then n x digest: a new ticket is refused where another open ticket has one of them
+      16 kind of a timer that must be armed, or ""              17 for which moment, unix seconds
+      18 n places, then n x (place, score)
+      19 n timers, then n x (kind, unix seconds or "keep" = as it stands)
+      20 n cards, then n x (hash, field, value): what others may know of it while it stands so; the field "last"
+         is a key of its own, which stays for a while
+      21 n marks, then n x digest: a new ticket is refused where another open ticket has one of them
 Returns {"ok", stream id, ...} in the order of the changes, or {why, index of the change, what is there}:
-      epoch | exists | gone | version | token | slots | number | key | mark
+      epoch | exists | gone | version | token | slots | number | key | mark | timer
 ]]
 local tag = KEYS[1] .. ":"
 local epoch = redis.call("HGET", tag .. "meta", "epoch")
@@ -29,9 +31,9 @@ for i = 1, tonumber(ARGV[3]) do
     id = ARGV[at], read = ARGV[at + 1], held = ARGV[at + 2], version = ARGV[at + 3], token = ARGV[at + 4],
     doc = ARGV[at + 5], line = ARGV[at + 6], idem = ARGV[at + 7], digest = ARGV[at + 8], number = ARGV[at + 9],
     agent = ARGV[at + 10], capacity = tonumber(ARGV[at + 11]), wake = ARGV[at + 12], weight = tonumber(ARGV[at + 13]),
-    lane = ARGV[at + 14], places = {}, timers = {}, cards = {}, marks = {},
+    lane = ARGV[at + 14], armed = ARGV[at + 15], armed_at = ARGV[at + 16], places = {}, timers = {}, cards = {}, marks = {},
   }
-  at = at + 15
+  at = at + 17
   for _, list in ipairs({ { "places", 2 }, { "timers", 2 }, { "cards", 3 }, { "marks", 1 } }) do
     local name, width, n = list[1], list[2], tonumber(ARGV[at])
     for j = 1, n do
@@ -61,6 +63,10 @@ for i, c in ipairs(changes) do
     local entry = redis.call("GET", tag .. "idem:" .. c.digest)
     if entry then return { "key", i, entry } end
   end
+  if c.armed ~= "" then
+    local score = redis.call("ZSCORE", tag .. "timers", c.armed .. ":" .. c.id)
+    if not score or tonumber(score) ~= tonumber(c.armed_at) then return { "timer", i, score or "" } end
+  end
   if c.read == "0" then
     for _, m in ipairs(c.marks) do
       local owner = redis.call("HGET", tag .. "mark", m[1])
@@ -78,6 +84,15 @@ for i, c in ipairs(changes) do
   end
 end
 
+-- Marks are given up before any is taken: a merged ticket's go to the one it lives on in.
+for _, c in ipairs(changes) do
+  if c.doc ~= "" then
+    for m in string.gmatch(c.was_marks, "[^\n]+") do
+      if redis.call("HGET", tag .. "mark", m) == c.id then redis.call("HDEL", tag .. "mark", m) end
+    end
+  end
+end
+
 local answer = { "ok" }
 for i, c in ipairs(changes) do
   local key = tag .. "ticket:" .. c.id
@@ -90,9 +105,6 @@ for i, c in ipairs(changes) do
       redis.call("ZREM", tag .. "timers", member)
     end
     for line in string.gmatch(c.was_cards, "[^\n]+") do redis.call("HDEL", tag .. line, c.id) end
-    for m in string.gmatch(c.was_marks, "[^\n]+") do
-      if redis.call("HGET", tag .. "mark", m) == c.id then redis.call("HDEL", tag .. "mark", m) end
-    end
     local places, timers, cards, marks = {}, {}, {}, {}
     for _, p in ipairs(c.places) do
       redis.call("ZADD", tag .. p[1], p[2], c.id)
@@ -104,8 +116,12 @@ for i, c in ipairs(changes) do
       places[#places + 1] = p[1]
     end
     for _, card in ipairs(c.cards) do
-      redis.call("HSET", tag .. card[1], card[2], card[3])
-      if card[2] == c.id then cards[#cards + 1] = card[1] else redis.call("EXPIRE", tag .. card[1], 7776000) end
+      if card[2] == c.id then
+        redis.call("HSET", tag .. card[1], card[2], card[3])
+        cards[#cards + 1] = card[1]
+      else
+        redis.call("SET", tag .. card[1], card[3], "EX", 7776000)
+      end
     end
     for _, m in ipairs(c.marks) do
       redis.call("HSETNX", tag .. "mark", m[1], c.id)

@@ -103,6 +103,10 @@ def test_an_expired_approval_cannot_be_given_any_more(floor: Floor) -> None:
     with pytest.raises(Refused, match="expired"):
         floor.desk.answer(child_id, "approve", actor="person:on_call", reason="yes")
     floor.run()
+    asked_next = floor.desk.find(child_id)
+    assert (asked_next.state, asked_next.named) == (State.READY, "on_call")  # the gate says who is next
+    assert asked_next.expires_at == floor.clock.now() + 4 * 3600
+    floor.later(4 * 3600 + 1)
     assert floor.desk.find(child_id).state is State.FAILED
     assert floor.desk.find(ticket_id).answers[0]["decision"] == "deny"
 

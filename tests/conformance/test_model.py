@@ -19,10 +19,10 @@ from shiftlead.config.settings import Settings
 from shiftlead.config.team import load_team
 from shiftlead.queues import moves, timers
 from shiftlead.queues.desk import Desk
-from shiftlead.queues.errors import NoSlot, Refused, ShiftleadError
+from shiftlead.queues.errors import BadInput, NoSlot, Refused, ShiftleadError
+from shiftlead.queues.layout import layout
 from shiftlead.queues.lifecycle import HELD, QUEUE_OF, Queue, State
 from shiftlead.queues.report import AskHuman, AskRequester, Blocked, Failed, HandOff, Later, Resolved, StepDone
-from shiftlead.queues.layout import layout
 from shiftlead.queues.ticket import Draft, Line, Ticket
 
 AGENTS = ("iris_support", "devin_engineering", "felix_ceo")
@@ -108,8 +108,12 @@ class Lifecycle(RuleBasedStateMachine):
         if (t := self.pick(data, State.WORKING)) is not None:
             if t.type == "approval" and isinstance(report, Resolved):
                 report = report.model_copy(update={"decision": "deny"})
-            self.stale.append((t.id, t.token))
-            self.desk.report(t.id, t.token, report, agent=t.assigned_to or "")
+            try:
+                self.desk.report(t.id, t.token, report, agent=t.assigned_to or "")
+            except BadInput:  # handed to whoever holds it, or for what nobody else can: nothing was written
+                assert self.desk.find(t.id) == t
+            else:
+                self.stale.append((t.id, t.token))
 
     @rule(data=st.data())
     def person_decides(self, data: Any) -> None:
@@ -122,6 +126,33 @@ class Lifecycle(RuleBasedStateMachine):
         if (t := self.pick(data)) is not None:
             with contextlib.suppress(Refused):
                 self.desk.cancel(t.id, actor="person:p", reason="withdrawn")
+
+    @rule(data=st.data(), changes=st.sampled_from([{"priority": "urgent"}, {"needs": ["bug"]}, {"customer": "mia"}]))
+    def person_edits(self, data: Any, changes: dict[str, Any]) -> None:
+        if (t := self.pick(data)) is not None:
+            with contextlib.suppress(Refused, BadInput):
+                assert self.desk.edit(t.id, changes, actor="person:p", reason="").state is t.state
+
+    @rule(data=st.data(), agent=st.sampled_from(["iris_support", "devin_engineering"]))
+    def person_reassigns(self, data: Any, agent: str) -> None:
+        if (t := self.pick(data)) is not None:
+            with contextlib.suppress(Refused):
+                self.desk.reassign(t.id, to=agent, actor="person:p", reason="")
+                if t.state is State.WORKING:
+                    self.stale.append((t.id, t.token))
+
+    @rule(data=st.data())
+    def person_snoozes(self, data: Any) -> None:
+        if (t := self.pick(data)) is not None:
+            with contextlib.suppress(Refused):
+                self.desk.snooze(t.id, self.clock.now() + 60, actor="person:p", reason="")
+
+    @rule(data=st.data())
+    def person_merges(self, data: Any) -> None:
+        one, two = self.pick(data), self.pick(data)
+        if one is not None and two is not None:
+            with contextlib.suppress(Refused):
+                self.desk.merge(one.id, two.id, actor="person:p", reason="")
 
     @rule(worker=st.sampled_from(["w1", "w2"]))
     def worker_dies(self, worker: str) -> None:
@@ -200,7 +231,7 @@ class Lifecycle(RuleBasedStateMachine):
         for t in self.tickets():
             lines = self.desk.history(t.id)
             assert [line.seq for line in lines] == list(range(1, len(lines) + 1))
-            ends = [line for line in lines if line.move in ("resolve", "answer", "fail", "cancel")]
+            ends = [line for line in lines if line.move in ("resolve", "answer", "fail", "cancel", "merge")]
             assert len(ends) == (0 if t.is_open else 1)
 
 
