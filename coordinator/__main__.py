@@ -9,7 +9,22 @@ from typing import Any
 
 import typer
 
-from .cli import agents, audit, demo, enqueue, hands, housekeeping, numbers, people, run, similar, teams, tickets, work
+from .cli import (
+    agents,
+    audit,
+    demo,
+    enqueue,
+    hands,
+    housekeeping,
+    numbers,
+    people,
+    run,
+    similar,
+    simulate,
+    teams,
+    tickets,
+    work,
+)
 from .cli.output import EXIT_CODES
 
 __all__ = ["app", "main"]
@@ -23,7 +38,10 @@ app = typer.Typer(
     pretty_exceptions_enable=False,
     context_settings={"help_option_names": ["-h", "--help"]},
 )
-for part in (run, demo, enqueue, tickets, similar, people, hands, agents, numbers, work, teams, audit, housekeeping):
+PARTS = (
+    run, demo, enqueue, tickets, similar, people, hands, agents, numbers, work, teams, audit, housekeeping, simulate,
+)  # fmt: skip
+for part in PARTS:
     part.add(app)
 
 

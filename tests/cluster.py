@@ -3,13 +3,17 @@
 from __future__ import annotations
 
 import contextlib
+import http.client
+import json
+import multiprocessing
 import os
 import signal
 import socket
 import subprocess
 import sys
+import tempfile
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -62,6 +66,12 @@ def work(work):
     return Resolved(reply=f"done: {work.ticket.body[:40]}", summary="done")
 """
 
+HEAVY = [  # what commands import when they run
+    "rich.panel", "rich.table", "rich.tree", "shiftlead.coordinator.__main__", "shiftlead.coordinator.brief",
+    "shiftlead.coordinator.cli.doors", "shiftlead.coordinator.cli.story", "shiftlead.coordinator.inbox",
+    "shiftlead.coordinator.why", "shiftlead.queues.connect", "shiftlead.queues.track_record", "shiftlead.queues.views",
+]  # fmt: skip
+
 
 class Cluster:
     """One installation in a temporary folder. Lease 2 s, deadlines short, so faults show within seconds."""
@@ -107,6 +117,31 @@ class Cluster:
         log.close()
         self.processes.append(process)
         return process
+
+    def write_team(self, team_file: str, brains: str) -> None:
+        """The files of the cluster's own team; before anything is started."""
+        folder = self.folder / "teams" / self.team_name
+        folder.mkdir(parents=True, exist_ok=True)
+        (folder / "team.yaml").write_text(team_file)
+        (folder / "brains.py").write_text(brains)
+
+    def shiftlead(self, *arguments: str, code: int = 0, given: str | None = None) -> str:
+        """What `shiftlead ARGUMENTS` says in a window of 100 columns: stdout where it ends with 0, else stderr."""
+        env = clean_environment() | self.env | {"COLUMNS": "100"}
+        ended, out, err = forked_command(arguments, env, self.folder, given)
+        assert ended == code, f"{arguments}: {ended}\n{out}\n{err}\n{self.logs()}"
+        assert "Traceback" not in err, err
+        return err if code else out
+
+    def call(self, key: str, path: str, body: Any) -> tuple[int, Any]:
+        """POST to the HTTP door (`SHIFTLEAD_PORT` of this cluster): status and JSON."""
+        connection = http.client.HTTPConnection("127.0.0.1", int(self.env["SHIFTLEAD_PORT"]), timeout=20)
+        try:
+            connection.request("POST", path, json.dumps(body), {"Authorization": f"Bearer {key}"})
+            answer = connection.getresponse()
+            return answer.status, json.loads(answer.read())
+        finally:
+            connection.close()
 
     def stop(self) -> None:
         """End every process group this test started."""
@@ -199,6 +234,41 @@ def running_cluster(folder: Path, *options: str, team: str = "crew", **env: str)
             yield cluster
         finally:
             cluster.stop()
+
+
+def forked_command(
+    arguments: Sequence[str], env: dict[str, str], folder: Path, given: str | None = None
+) -> tuple[int, str, str]:
+    """Exit code, stdout and stderr of one command: a process of its own, forked from one that has imported all of it.
+
+    A command takes a second to start from nothing and a tenth of one so; stories run dozens.
+    """
+    context = multiprocessing.get_context("forkserver")
+    context.set_forkserver_preload(["tests.cluster", *HEAVY])
+    with tempfile.TemporaryDirectory(prefix="sl-") as there:
+        streams = [Path(there) / name for name in ("stdin", "stdout", "stderr")]
+        streams[0].write_text(given or "")
+        process = context.Process(target=_command, args=(tuple(arguments), env, folder, streams))
+        process.start()
+        process.join(60)
+        if process.exitcode is None:
+            process.kill()
+            process.join(5)
+        return process.exitcode or 0, streams[1].read_text(), streams[2].read_text()
+
+
+def _command(arguments: Sequence[str], env: dict[str, str], folder: Path, streams: Sequence[Path]) -> None:
+    from shiftlead.coordinator.__main__ import main
+
+    os.environ.clear()
+    os.environ.update(env)
+    os.chdir(folder)
+    for number, path in enumerate(streams):
+        opened = os.open(path, os.O_RDONLY if number == 0 else os.O_WRONLY | os.O_CREAT)
+        os.dup2(opened, number)
+    sys.stdin = os.fdopen(0, encoding="utf-8")
+    sys.argv = ["shiftlead", *arguments]
+    main()
 
 
 def clean_environment() -> dict[str, str]:
