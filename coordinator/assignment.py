@@ -171,7 +171,8 @@ class Roster:
             return choice
         if context.last is not None and context.last[0] not in (who, ticket.prefers):
             name, closed_at = context.last
-            if self.now - closed_at <= REMEMBERED_S:
+            there = self.agents.get(name)
+            if self.now - closed_at <= REMEMBERED_S and there is not None and there.can.issuperset(ticket.needs):
                 served = f"{name} served this customer last, {_ago(self.now - closed_at)} ago"
                 problem = self._bar(name, ticket) or self._full(name, ticket)
                 if not problem:

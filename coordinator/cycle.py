@@ -14,7 +14,7 @@ from dataclasses import replace
 from shiftlead.queues import moves
 from shiftlead.queues.desk import Desk
 from shiftlead.queues.errors import NotFound
-from shiftlead.queues.layout import counts_for_customer, crowd_of
+from shiftlead.queues.layout import crowd_of, in_a_crowd
 from shiftlead.queues.ledger import Ledger
 from shiftlead.queues.lifecycle import State
 from shiftlead.queues.presence import Presence
@@ -143,7 +143,7 @@ class Cycle:
 
     def _crowds(self, tickets: Sequence[Ticket]) -> Counter[str]:
         """How many ready tickets the customers of these have already that need the same."""
-        asked = sorted({crowd_of(t) for t in tickets if t.state is State.READY and counts_for_customer(t)})
+        asked = sorted({crowd_of(t) for t in tickets if t.state is State.READY and in_a_crowd(t)})
         pipe = self.client.pipeline(transaction=False)
         for crowd in asked:
             pipe.zcard(self.keys.ready_of(crowd))
@@ -152,7 +152,7 @@ class Cycle:
     def _behind_its_own(self, change: Change, crowds: Counter[str]) -> Change:
         """A ticket of a customer who has enough ready ones stands behind them; what nobody can do bars nobody."""
         after = change.after
-        if after.state is not State.READY or not counts_for_customer(after) or not self.team.agents_for(after.needs):
+        if after.state is not State.READY or not in_a_crowd(after) or not self.team.agents_for(after.needs):
             return change
         crowds[crowd_of(after)] += 1
         most = per_customer(self.desk)

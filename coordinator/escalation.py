@@ -55,9 +55,11 @@ def first_at(
 
 
 def next_step(
-    ticket: Ticket, ladder: Ladder, *, free: Collection[str], now: float, days_off: frozenset[date] = frozenset()
-) -> Step:
-    """The step that is due now. `free` names the agents with a free slot."""
+    ticket: Ticket, ladder: Ladder, *, free: Collection[str], now: float, days_off: frozenset[date] = frozenset(),
+    others: bool = True,
+) -> Step:  # fmt: skip
+    """The step that is due now. `free` names the agents with a free slot; `others`: somebody beside the one it is named
+    for can do what it needs."""
     steps = ladder.ladder
     index = min(ticket.ladder, len(steps) - 1)
     step = steps[index]
@@ -75,7 +77,7 @@ def next_step(
             reason += f"; {to} takes it"
         elif not mine:
             reason += f"; {step.reassign} cannot take it now and is told"
-            if ticket.state is State.READY and ticket.named and ticket.needs and ticket.type != "approval":
+            if ticket.state is State.READY and ticket.named and ticket.needs and others and ticket.type != "approval":
                 unnamed = True  # whoever it was meant for has had his time
                 reason += f", and whoever can {' + '.join(ticket.needs)} may take it"
     elif step.widen:

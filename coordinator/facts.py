@@ -19,6 +19,7 @@ from .triage import rule_facts
 __all__ = ["agent_facts", "candidates", "contexts"]
 
 LOOK_AHEAD = 32  # tickets beyond the free slots that are looked at: some at the head may exclude whoever is free
+JUST_S = 1.0  # between reading the loads and reading who has what
 TOLD = 8  # of those nobody can take now, so many are looked at, to say whom they wait for
 
 
@@ -128,14 +129,16 @@ def contexts(desk: Desk, tickets: Sequence[Ticket], now: float) -> dict[str, Con
     for ticket in tickets:
         conversation, last = None, None
         if counts_for_customer(ticket):
-            conversation, last = _talk(ticket, *cards[digest_of(ticket.customer)])
+            conversation, last = _talk(ticket, *cards[digest_of(ticket.customer)], now)
         affinity = _affinity(desk, ticket, now)
         if conversation or last or affinity:
             known[ticket.id] = Context(conversation, last, affinity)
     return known
 
 
-def _talk(ticket: Ticket, cards: Mapping[str, str], served: str | None) -> tuple[str | None, tuple[str, float] | None]:
+def _talk(
+    ticket: Ticket, cards: Mapping[str, str], served: str | None, now: float
+) -> tuple[str | None, tuple[str, float] | None]:
     """Who has another open ticket of the customer about the same matter, and who closed one last."""
     last = None
     if served:
@@ -147,6 +150,8 @@ def _talk(ticket: Ticket, cards: Mapping[str, str], served: str | None) -> tuple
             _, agent, group = card.split("|", 2)
             if group == ticket.group:
                 held.append((ticket_id, agent))
+    if not held and last is not None and last[1] > now - JUST_S:
+        held.append(("", last[0]))  # answered while we looked: who counts as full is free already
     if any(agent == ticket.prefers for _, agent in held):
         return ticket.prefers, last
     return (min(held)[1] if held else None), last  # ids are uuid7: the oldest conversation counts

@@ -103,11 +103,15 @@ class _Round:
             self.idle.append(timer)
             return None
         free = {a.name for a in self.agents.values() if not a.obstacle(self.now, a.weight(ticket.needs), mine=True)}
-        step = escalation.next_step(ticket, ladder, free=free, now=self.now, days_off=self.team.days_off)
+        able = set(self.team.agents_for(ticket.needs)) - {ticket.named, *ticket.excluded}
+        others = bool(able)
+        step = escalation.next_step(ticket, ladder, free=free, now=self.now, days_off=self.team.days_off, others=others)
         self.steps[ticket.id] = (step, ticket)
         if step.to is not None:
             self.agents[step.to].load += self.team.weight(step.to, ticket.needs)  # the slot is spoken for
-        wider: dict[str, Any] = {"needs": step.needs} if step.needs else {"named": None} if step.unnamed else {}
+        wider: dict[str, Any] = (
+            {"needs": step.needs} if step.needs else {"named": None, "prefers": ticket.named} if step.unnamed else {}
+        )
         return [
             moves.escalate(
                 ticket, ladder=step.ladder, ladder_at=step.at, told=step.told, to=step.to, reason=step.reason,

@@ -16,7 +16,7 @@ from shiftlead.queues.broker import Ring
 from shiftlead.queues.committing import Decide
 from shiftlead.queues.desk import Desk
 from shiftlead.queues.errors import NoSlot, Rebuilding, ShiftleadError
-from shiftlead.queues.layout import counts_for_customer, crowd_of
+from shiftlead.queues.layout import crowd_of, in_a_crowd
 from shiftlead.queues.lifecycle import State
 from shiftlead.queues.presence import Presence
 from shiftlead.queues.store import Change
@@ -31,6 +31,7 @@ __all__ = ["Giving", "RingAll", "log_refused", "per_customer"]
 log = structlog.get_logger("shiftlead.coordinator")
 RingAll = Callable[[Sequence[Ring]], object]
 DEEPEST = 16  # times the usual look-ahead; beyond, the window moves on behind the head
+HELD_AGAIN_S = 3600.0  # between two lines about one agent in one story
 CUSTOMERS = 200  # looked at in one sweep
 
 
@@ -47,7 +48,7 @@ class Giving:
         self.keys, self.store = desk.keys, desk.store
         self._idle: dict[str, float] = {}
         self._deeper, self._skip = 1, 0
-        self._held_told: set[tuple[str, str, float]] = set()
+        self._held_told: dict[tuple[str, str], tuple[float, float]] = {}  # (ticket, agent) -> told when, until when
 
     @property
     def team(self) -> Team:
@@ -89,7 +90,7 @@ class Giving:
         given = [o for o in outcomes if isinstance(o, Ticket) and o.state is State.ASSIGNED]
         log_refused("assign", outcomes)
         self.ring(given)
-        self.admit({crowd_of(t) for t in given if counts_for_customer(t)}, now)
+        self.admit({crowd_of(t) for t in given if in_a_crowd(t)}, now)
         return bool(given)
 
     def ring(self, tickets: Sequence[Ticket]) -> None:
@@ -165,12 +166,13 @@ class Giving:
         held = [agents[b] for b in choice.blockers if b in agents and (agents[b].held(now) or agents[b].paused)]
         if not held or len(held) < len(choice.blockers):
             return
-        mark = (ticket.id, held[0].name, held[0].busy_until or held[0].meeting_until or 0.0)
-        if mark in self._held_told:
-            return
+        mark, until = (ticket.id, held[0].name), held[0].busy_until or held[0].meeting_until or 0.0
+        told_at, told_until = self._held_told.get(mark, (0.0, -1.0))
+        if until == told_until or now - told_at < HELD_AGAIN_S:
+            return  # a hold that is moved again and again fills nobody's story
         if len(self._held_told) > 10_000:
             self._held_told.clear()
-        self._held_told.add(mark)
+        self._held_told[mark] = (now, until)
         self.desk.note(ticket.id, "; ".join(choice.reasons), actor="coordinator", kind="held", agent=held[0].name)
 
 

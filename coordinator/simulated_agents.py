@@ -143,7 +143,7 @@ def report_many(desk: Desk, done: Sequence[tuple[Ticket, str, Report]], epoch: i
     def decide_for(held: Ticket, agent: str, report: Report) -> Decide:
         def decide(ticket: Ticket, epoch: int) -> Sequence[Change] | None:
             desk._check_holder(ticket, agent, held.token)
-            approvals.check(ticket, report, human=desk.team.agents[agent].human)
+            approvals.check(ticket, report, human=desk.team.agents[agent].human, now=desk.clock.now())
             return changes_for(ticket, report, desk._asked(ticket, epoch, held.token))
 
         return decide

@@ -21,7 +21,7 @@ from pathlib import Path
 from typing import Any
 
 from shiftlead.queues.errors import BadInput
-from shiftlead.queues.reports import RESERVED
+from shiftlead.queues.reserved import RESERVED, plain_type
 from shiftlead.queues.ticket import Draft, parse_draft
 
 __all__ = ["Arrival", "arrivals", "moment", "next_monday", "read_past"]
@@ -155,7 +155,7 @@ def _line(raw: bytes, number: int, max_bytes: int) -> _Told:
     data.pop("number", None)
     data.pop("team", None)
     draft = parse_draft({"source": "past"} | data, max_bytes=max_bytes)
-    if draft.type in RESERVED:
+    if plain_type(draft.type) in RESERVED:
         raise BadInput(f"{draft.type!r} tickets are made by Shiftlead itself.")
     after = times.get("after_s")
     if after is not None and (isinstance(after, bool) or not isinstance(after, int | float) or not 0 <= after < MOST):

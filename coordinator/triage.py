@@ -19,6 +19,7 @@ from typing import Any, Literal
 from shiftlead.config.rules import near
 from shiftlead.config.team import Route, Team
 from shiftlead.queues.lifecycle import State
+from shiftlead.queues.reserved import is_reserved
 from shiftlead.queues.ticket import Ticket
 
 from .escalation import first_at
@@ -74,7 +75,7 @@ def triage(ticket: Ticket, team: Team, *, now: float, given_priority: Priority |
     named = _named(ticket, team, reasons)
     reading = read(ticket.title, ticket.body)
     way = _way(ticket, team, kind, reading, now, reasons)
-    kind = (way.route.type if way.route else None) or kind
+    kind = (way.route.type if way.route and not is_reserved(way.route.type or "", team) else None) or kind
     category = (way.route.category if way.route else None) or ticket.category or way.category
     urgency, priority = _priority(ticket, way.route, given_priority, reading, reasons)
     # A follow-up has a due time of its own.
@@ -83,7 +84,7 @@ def triage(ticket: Ticket, team: Team, *, now: float, given_priority: Priority |
         type=kind, category=category, priority=priority, urgency=urgency, needs=way.needs, named=named
     )
     state = State.READY
-    if not (named or ticket.needs or ticket.parent):
+    if not (named or ticket.needs or ticket.parent or ticket.joined):
         why = nobodys_work(
             ticket.title, ticket.body, explicit_type=kind not in UNTYPED, has_more=bool(ticket.links or ticket.context)
         )
@@ -117,10 +118,10 @@ def rule_facts(
 def _type(ticket: Ticket, team: Team, reasons: list[str]) -> str:
     plain = re.sub(r"[\s-]+", "_", ticket.type.strip().lower())
     for spelling in (ticket.type, plain):
-        if spelling in team.aliases:
+        if spelling in team.aliases and not is_reserved(team.aliases[spelling], team):
             reasons.append(f"type {ticket.type!r} means {team.aliases[spelling]!r} in this team")
             return team.aliases[spelling]
-    return plain if plain in team.capabilities else ticket.type
+    return plain if plain in team.capabilities and not is_reserved(plain, team) else ticket.type
 
 
 def _named(ticket: Ticket, team: Team, reasons: list[str]) -> str | None:

@@ -119,6 +119,8 @@ def _ready(desk: Desk, t: Ticket, now: float) -> tuple[list[str], list[str], lis
         moves_it = [f"give {' + '.join(t.needs)} to an agent in the team file, or its next escalation step"]
     else:
         moves_it = [f"{' or '.join(choice.blockers) or t.named} becomes free"]
+    if t.type == "approval":
+        moves_it.append(f"a decision: shiftlead approve {t.number}, or deny")
     return [*came, *choice.reasons, line], moves_it, choice.blockers
 
 

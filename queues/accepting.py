@@ -20,7 +20,7 @@ from . import joining, moves
 from .committing import CONFLICTS, Committer
 from .errors import BadInput, KeyReused, NotRecorded, Rebuilding, Refused, ShiftleadError, Unavailable
 from .lifecycle import State
-from .reports import RESERVED
+from .reserved import is_reserved
 from .store import Change, Idempotency, Refusal
 from .ticket import Draft, Ticket
 
@@ -78,7 +78,7 @@ class Accepting(Committer):
         keys = [_idempotency(draft, key, actor) for draft, key in drafts]
         open_ = []
         for i, key in enumerate(keys):
-            stored = self._stored(key) or self._refused_draft(drafts[i][0])
+            stored = self._stored(key) or self._refused_draft(drafts[i][0], actor)
             if stored is None:
                 open_.append(i)
             else:
@@ -194,7 +194,7 @@ class Accepting(Committer):
         self, owner: Ticket, draft: Draft, key: Idempotency | None, marks: list[str], why: str, actor: str, epoch: int
     ) -> tuple[Change, str]:
         now = self.clock.now()
-        entry = {"source": draft.source, "reporter": draft.reporter, "customer": draft.customer, "at": now}
+        entry = {"source": draft.source, "reporter": draft.reporter, "customer": draft.customer, "at": now, "by": actor}
         entry |= {"title": (draft.title or draft.body.strip())[:140], "number": None}
         if owner.state is State.WAITING and owner.waits_for == "requester":
             why += f"; a note, not the answer {owner.number} waits for (shiftlead reply {owner.number} TEXT)"
@@ -212,6 +212,8 @@ class Accepting(Committer):
             values |= {"priority": draft.priority, "given_priority": draft.priority}
             values |= {"due": owner.created_at + self.team.target_s(draft.priority)}
             change.line.detail["priority"] = draft.priority
+        if owner.ladder_at is not None:  # nobody's threshold keeps what others bring from being escalated in time
+            values["ladder_at"] = min(owner.ladder_at, now + self.team.escalation_s)
         if full:
             values["marks"] = []
         return replace(change, after=change.after.changed(**values)), why
@@ -237,9 +239,12 @@ class Accepting(Committer):
             return error
         return Accepted(ticket, False)
 
-    def _refused_draft(self, draft: Draft) -> ShiftleadError | None:
-        if draft.type in RESERVED:
+    def _refused_draft(self, draft: Draft, actor: str) -> ShiftleadError | None:
+        ours = actor == "coordinator"
+        if is_reserved(draft.type, self.team) and not ours:
             return BadInput(f"{draft.type!r} tickets are made by Shiftlead itself. Use another type.", field="type")
+        if draft.source.strip().casefold() == "shiftlead" and not ours:
+            return BadInput("The source 'shiftlead' is what Shiftlead itself brings. Name your own.", field="source")
         return self._taken(draft)
 
     def _taken(self, draft: Draft) -> ShiftleadError | None:

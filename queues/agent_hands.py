@@ -11,13 +11,14 @@ from shiftlead.config.duration import TEN_YEARS_S
 
 from .accepting import Accepting
 from .committing import CONFLICTS
-from .errors import BadInput, NotFound, Unavailable
+from .errors import BadInput, NotFound, Refused, Unavailable
 from .store import Refusal
 from .ticket import AgentEvent, AgentState, Line, check_text
 
 __all__ = ["AgentHands"]
 
 EVENTS_KEPT = 20
+OWN_HOLD_S = 86_400.0
 
 
 class AgentHands(Accepting):
@@ -33,7 +34,20 @@ class AgentHands(Accepting):
         now = self.clock.now()
         if until is not None and not now - TEN_YEARS_S < until < now + TEN_YEARS_S:
             raise BadInput(f"{agent} cannot be busy until {until}: say a moment within ten years.", field="busy_until")
-        return self._change_agent(agent, actor, lambda _: values, reason=reason)
+        own = actor.startswith("agent:")
+        if own and (set(values) - {"busy_until"} or (until or now) > now + OWN_HOLD_S):
+            raise Refused(
+                f"An agent may say that it is busy for up to {OWN_HOLD_S / 3600:.0f} h. To pause or drain is a "
+                "person's word. Nothing was changed."
+            )
+
+        def wanted(state: AgentState) -> dict[str, Any]:
+            held = state.paused or state.draining or (state.busy_until or 0.0) > self.clock.now()
+            if own and held and state.by.startswith("person:"):
+                raise Refused(f"{state.by.partition(':')[2]} holds {agent} ({state.reason or 'no reason given'}).")
+            return values
+
+        return self._change_agent(agent, actor, wanted, reason=reason)
 
     def agent_event(self, agent: str, name: str, *, ref: str = "", actor: str) -> AgentState:
         """Say that `agent` has just done something, as `deployed`. Tickets that go by such events go to it (FO-10)."""

@@ -14,6 +14,7 @@ from typing import Any
 
 from .errors import BadInput, Refused
 from .report import Resolved
+from .reserved import INVISIBLE
 from .ticket import Ticket
 
 __all__ = ["check", "confirmed", "missing"]
@@ -23,7 +24,16 @@ def missing(approval: Ticket) -> list[str]:
     """The terms of the gate that the asking agent left empty."""
     arguments = approval.context.get("arguments")
     given = arguments if isinstance(arguments, dict) else {}
-    return [name for name in approval.context.get("confirms") or [] if given.get(name) in (None, "", [], {})]
+    return [name for name in approval.context.get("confirms") or [] if _is_blank(given.get(name))]
+
+
+def _is_blank(value: Any) -> bool:
+    """Nothing a person could have read: also blanks, invisible characters, and lists of them."""
+    if isinstance(value, str):
+        return not INVISIBLE.sub("", value).strip()
+    if isinstance(value, list | dict):
+        return all(map(_is_blank, value.values() if isinstance(value, dict) else value))
+    return value is None
 
 
 def confirmed(approval: Ticket) -> dict[str, Any]:
@@ -45,14 +55,17 @@ def refuse_unless_complete(approval: Ticket) -> None:
         )
 
 
-def check(ticket: Ticket, report: object, *, human: bool) -> None:
+def check(ticket: Ticket, report: object, *, human: bool, now: float) -> None:
     """Refuse the yes of an agent to an approval whose terms are not met. `human`: a person answers as that agent.
 
     Raises:
+        Refused: it has expired.
         BadInput: only a person may say yes, or something that must be confirmed is missing.
     """
     if ticket.type != "approval" or not isinstance(report, Resolved) or report.decision != "approve":
         return
+    if ticket.expires_at is not None and ticket.expires_at <= now:
+        raise Refused(f"{ticket.number} has expired: it can no longer be approved. Ask again.")
     if ticket.context.get("human") and not human:
         raise BadInput(f"{ticket.number}: only a person may say yes to this (its gate says human).", field="decision")
     if wanting := missing(ticket):

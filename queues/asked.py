@@ -14,9 +14,8 @@ from .report import FollowUp, Packet, Part, Report
 from .store import Change
 from .ticket import Draft, Ticket
 
-__all__ = ["Asked", "RESERVED", "child_of", "packet_of", "soon", "to_a_decider"]
+__all__ = ["Asked", "child_of", "packet_of", "soon", "to_a_decider"]
 
-RESERVED = frozenset({"approval", "escalation"})  # types only Shiftlead gives
 YEAR_S = 365 * 86_400.0
 
 

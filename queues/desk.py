@@ -89,7 +89,7 @@ class Desk(Hands):
             if ticket.last_op == f"report:{token}:{agent}":
                 return None
             self._check_holder(ticket, agent, token)
-            approvals.check(ticket, report, human=self._is_human(agent))
+            approvals.check(ticket, report, human=self._is_human(agent), now=self.clock.now())
             return changes_for(ticket, report, self._asked(ticket, epoch, token))
 
         return self._apply(ticket_id, decide)

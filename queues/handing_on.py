@@ -20,9 +20,10 @@ from collections.abc import Sequence
 from typing import Any
 
 from . import moves
-from .asked import RESERVED, Asked, child_of, packet_of, to_a_decider
+from .asked import Asked, child_of, packet_of, to_a_decider
 from .errors import BadInput
 from .report import FollowUp, HandOff, Part, Resolved
+from .reserved import is_reserved
 from .store import Change
 from .ticket import Ticket
 
@@ -89,7 +90,7 @@ def check_target(ticket: Ticket, part: Part | FollowUp, asked: Asked, where: str
     if part.to and part.to not in team.agents and part.to not in team.people:
         known = ", ".join([*team.agents, *team.people])
         raise BadInput(f"{ticket.number} cannot be handed to {part.to!r}: the team has {known}.", field=f"{where}to")
-    if part.type in RESERVED:
+    if is_reserved(part.type, team):
         raise BadInput(f"{part.type!r} tickets are made by Shiftlead itself; use AskHuman.", field=f"{where}type")
     if isinstance(part, FollowUp):
         return

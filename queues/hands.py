@@ -18,7 +18,7 @@ from .errors import BadInput, NotFound, Refused
 from .handing_on import wakes
 from .lifecycle import State
 from .report import Resolved
-from .reports import RESERVED
+from .reserved import is_reserved
 from .store import Change
 from .ticket import Draft, Ticket, check_text
 
@@ -119,7 +119,7 @@ class Hands(AgentHands):
                 raise Refused(
                     f"{t.number} is an approval: what is asked stands as it is. Deny it, and say what to ask."
                 )
-            if new.get("type") in RESERVED:
+            if "type" in new and is_reserved(new["type"], self.team):
                 raise BadInput(f"{new['type']!r} tickets are made by Shiftlead itself.", field="type")
             after: dict[str, Any] = {}
             if "priority" in new:
@@ -158,6 +158,9 @@ class Hands(AgentHands):
                 raise Refused(f"{to} may not take {t.number}: it wrote what is to be judged, or asked for it.")
             if to is not None and to in (t.assigned_to, t.named):
                 raise Refused(f"{t.number} is {to}'s already. Nothing was changed.")
+            if needs and not self.team.agents_for(list(needs)):
+                known = ", ".join(self.team.capabilities)
+                raise Refused(f"Nobody on the team can {' + '.join(needs)}. What somebody can: {known}.")
             now = self.clock.now()
             if t.state is State.WAITING and to is not None:  # it goes on there when what it waits for has come
                 values = {"prefers": to, "named": to}
@@ -195,6 +198,8 @@ class Hands(AgentHands):
         gone, stays = self.find(ticket_id), self.find(into)
         if gone.id == stays.id:
             raise Refused(f"{gone.number} cannot be merged into itself.")
+        if is_reserved(stays.type, self.team) or is_reserved(gone.type, self.team):
+            raise Refused(f"{stays.number} and {gone.number}: what Shiftlead itself asks is not merged with anything.")
         if gone.parent is not None:
             raise Refused(f"{gone.number} is a part of another ticket, which waits for its answer. Merge that one.")
         if gone.id in stays.lineage:

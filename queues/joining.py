@@ -26,6 +26,7 @@ __all__ = [
 
 MAX_JOINED = 100  # who brought the same; then the next one becomes a ticket of its own
 MAX_LINKS = 100
+MOST_JOINED_BYTES = 32_768  # what is larger is a ticket of its own: a hundred of them must not fill one
 MAX_LINK_MARKS = 20
 LEAST_TEXT = 12  # letters and digits; "please help" proves nothing
 LONG_WORD = 200  # beyond this a word is compared as it is: normalising long runs of accents takes quadratic time
@@ -51,6 +52,8 @@ HOST = re.compile(r"[a-z0-9-]{1,63}(?:\.[a-z0-9-]{1,63}){1,10}(?::\d{1,5})?", re
 
 def marks_for(draft: Draft, team: Team) -> list[str]:
     """Everything a repeat of `draft` is found by, the surest first."""
+    if len(draft.model_dump_json()) > MOST_JOINED_BYTES:
+        return []
     text = fingerprint(draft, team)
     return [*([text] if text else []), *link_marks(draft, team)]
 
@@ -95,9 +98,13 @@ def marks_of_links(links: Iterable[str]) -> list[str]:
 
 
 def compatible(draft: Draft, owner: Ticket, team: Team) -> bool:
-    """Whether both may be one matter: the same type, or one of them has none."""
-    theirs = _kind(owner.type, team)
-    return not theirs or _kind(draft.type, team) in ("", theirs, _kind(owner.category, team))
+    """Whether a link may join them: the draft is of the owner's type or has none, and asks for nothing of its own.
+
+    A typed ticket never disappears in an untyped one: whoever opened that first would decide where an incident goes.
+    """
+    asks = draft.needs or draft.requires_handoff or draft.assigned_to or draft.context.get("escalation_threshold")
+    mine, theirs = _kind(draft.type, team), _kind(owner.type, team)
+    return not asks and (not mine or mine == theirs or (bool(theirs) and mine == _kind(owner.category, team)))
 
 
 def why_joined(draft: Draft, owner: Ticket, marks: Iterable[str], team: Team) -> str:

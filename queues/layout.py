@@ -13,7 +13,9 @@ from collections.abc import Callable, Sequence
 from .lifecycle import HELD, Queue, State
 from .ticket import Ticket
 
-__all__ = ["KEEP", "SERVED_S", "cards", "counts_for_customer", "crowd_of", "digest_of", "layout", "marks_of"]
+__all__ = [
+    "KEEP", "SERVED_S", "cards", "counts_for_customer", "crowd_of", "digest_of", "in_a_crowd", "layout", "marks_of",
+]  # fmt: skip
 
 KEEP = "keep"
 SERVED_S = 90 * 86_400  # how long Redis knows who served a customer last
@@ -39,7 +41,7 @@ def layout(
             places.append((f"behind:{crowd_of(t)}", t.due))
         else:
             places.append((f"ready:{t.lane}:{group}", t.due))
-            if counts_for_customer(t) and group != "?":
+            if in_a_crowd(t) and group != "?":
                 places.append((f"ready_of:{crowd_of(t)}", t.due))
     elif t.state is State.SCHEDULED:
         timers.append(("wake", t.not_before or t.updated_at))
@@ -71,8 +73,20 @@ def digest_of(customer: str) -> str:
 
 
 def crowd_of(ticket: Ticket) -> str:
-    """Whom it stands among: its customer's ready tickets of one lane that need the same."""
-    return f"{ticket.lane}:{digest_of(ticket.customer)}:{ticket.group}"
+    """Whom it stands among: the ready tickets one door brought for its customer, of one lane, that need the same.
+
+    The door counts, so that whoever writes other people's names on his tickets pushes back only his own.
+    """
+    return f"{ticket.lane}:{digest_of(ticket.brought_by + chr(0) + _whose(ticket))}:{ticket.group}"
+
+
+def _whose(ticket: Ticket) -> str:
+    return ticket.customer.strip() or ticket.reporter.strip()
+
+
+def in_a_crowd(ticket: Ticket) -> bool:
+    """Whether so many of its kind stand in a crowd: somebody is named, and it is no part of the work on another one."""
+    return bool(_whose(ticket)) and ticket.parent is None and not ticket.named
 
 
 def counts_for_customer(ticket: Ticket) -> bool:

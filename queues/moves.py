@@ -42,6 +42,7 @@ def accept(
         "priority": draft.priority or "normal",
         "given_priority": draft.priority,
         "named": draft.assigned_to,
+        "brought_by": actor,
     }
     after = Ticket(
         **(values | lineage), id=ticket_id, number=number, team=team, state=State.NEW, version=1,

@@ -56,7 +56,7 @@ class Recorded:
             self._changed.notify_all()
             thread = self._thread
         if thread is not None:
-            thread.join(self._block_s + 1.0)
+            thread.join(0.05)  # it sleeps in Redis for a while yet, and holds nobody up
 
     def _start(self) -> None:
         if self._thread is None and not self._stop.is_set():

@@ -25,7 +25,7 @@ from typing import Any
 from shiftlead.config.settings import Settings
 
 from . import moves
-from .asked import RESERVED, Asked, child_of, packet_of, to_a_decider
+from .asked import Asked, child_of, packet_of, to_a_decider
 from .blocking import blocked
 from .errors import BadInput, TooLarge
 from .following_up import follow_ups, later, turns_allowed
@@ -46,7 +46,7 @@ from .report import (
 from .store import Change
 from .ticket import Ticket
 
-__all__ = ["Asked", "RESERVED", "action_hash", "changes_for"]
+__all__ = ["Asked", "action_hash", "changes_for"]
 
 MAX_ROUNDS = 3
 BACK_OFF_S = 300.0

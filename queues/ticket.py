@@ -163,6 +163,7 @@ class Ticket(BaseModel):
     reason: str = ""
     trace_id: str = ""
 
+    brought_by: str = Field(default="", description="the door or agent it came by")
     marks: list[str] = Field(default_factory=list, description="digests of its text and links; a repeat finds it so")
     joined: list[dict[str, Any]] = Field(default_factory=list, description="who else brought the same, oldest first")
     merged_into: str | None = Field(default=None, description="number of the ticket a person merged it into")

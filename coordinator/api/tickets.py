@@ -198,11 +198,20 @@ def reply(
     request: Request, caller: Annotated[Caller, Depends(may("enqueue"))], raw: Annotated[bytes, Depends(body())],
     ticket: str, team: TeamName = None,
 ) -> Ticket:  # fmt: skip
-    """Give the answer a ticket waits for; it goes on with it."""
+    """Give the answer a ticket waits for; it goes on with it.
+
+    The requester's answer comes by the key that brought the ticket. Anybody else's word needs a key that decides.
+    """
     rooms = _rooms(request)
     desk = rooms.desk(caller, team)
     found, said = rooms.ticket(desk, caller, ticket), parse(Reply, raw)
-    return desk.reply(found.id, said.text, actor=_door(caller))
+    door = _door(caller)
+    theirs = found.brought_by == door or any(j.get("by") == door for j in found.joined)
+    if not caller.may("approve") and not (theirs and found.waits_for == "requester"):
+        raise Forbidden(
+            f"The key {caller.name!r} did not bring this ticket, or it waits for somebody else's word. Nothing was done."
+        )
+    return desk.reply(found.id, said.text, actor=door)
 
 
 @router.post("/{ticket}/reopen", openapi_extra=schema(Reason))

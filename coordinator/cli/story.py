@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Callable, Iterable, Sequence
 from typing import TYPE_CHECKING, Any
 
@@ -71,14 +72,15 @@ def head(ticket: Ticket, now: float) -> Panel:
     facts.add_column(style="bold", no_wrap=True)
     facts.add_column(overflow="fold")
     holder = f", {'with' if t.is_open else 'by'} {t.assigned_to}" if t.assigned_to else ""
-    category = f" · {t.category}" if t.category else ""
+    category = f" · {t.category}" if t.category and t.category != t.type else ""
     came = f"{local_time(t.created_at)} ({in_time(t.created_at, now)})"
     rows: list[tuple[str, Any]] = [
         ("state", Text.assemble(state_text(t.state), plain(f"  in {t.queue}{holder}"))),
         ("type", f"{t.type}{category}   priority {t.priority}   needs {', '.join(t.needs) or '-'}"),
-        ("from", f"{t.reporter or t.customer or '-'} by {t.source}, {came}"),
+        ("from", f"{_from(t)} by {t.source}, {came}"),
     ]  # fmt: skip
-    if t.waits_for:
+    rows += _asked(t)
+    if t.waits_for and t.is_open:
         rows.append(("waits for", f"{t.waits_for}{', until ' + local_time(t.waits_until) if t.waits_until else ''}"))
     if t.is_open:
         rows.append(("due", f"{local_time(t.due)} ({in_time(t.due, now)}); escalates {in_time(t.ladder_at, now)}"))
@@ -87,6 +89,9 @@ def head(ticket: Ticket, now: float) -> Panel:
     counts = {k: v for k, v in t.attempts.model_dump().items() if v}
     if counts:
         rows.append(("came back", ", ".join(f"{k} {v}" for k, v in counts.items())))
+    if t.joined:
+        who = [" ".join(str(j.get(k) or "") for k in ("number", "source", "reporter", "customer")) for j in t.joined]
+        rows.append(("joined by", "\n".join(" ".join(one.split()) for one in who[:10])))
     if t.links:
         rows.append(("links", "\n".join(t.links)))
     for name, value in rows:
@@ -95,6 +100,21 @@ def head(ticket: Ticket, now: float) -> Panel:
         facts.add_row("", "")
         facts.add_row("body", plain(cut(t.body, 1200)))
     return Panel(facts, title=plain(f"{t.number}  {one_line(t.title)[:100]}"), title_align="left")
+
+
+def _from(t: Ticket) -> str:
+    return " for ".join(dict.fromkeys(who for who in (t.reporter, t.customer) if who)) or "-"
+
+
+def _asked(t: Ticket) -> list[tuple[str, Any]]:
+    """What a yes to an approval means, word for word."""
+    arguments = t.context.get("arguments")
+    if t.type != "approval" or not isinstance(arguments, dict):
+        return []
+    said = [f"{name}: {json.dumps(value, ensure_ascii=False)}" for name, value in arguments.items()]
+    terms = ", ".join(str(term) for term in t.context.get("confirms") or [])
+    rows: list[tuple[str, Any]] = [("action", str(t.context.get("action") or "-")), ("with", "\n".join(said) or "-")]
+    return [*rows, ("a yes confirms", terms)] if terms else rows
 
 
 def timeline(lines: Sequence[Line], now: float) -> Table:
@@ -228,6 +248,7 @@ def _what(line: Line) -> str:
     elif line.move == "join":
         who = d.get("joined") or {}
         parts.append(" ".join(str(who.get(k) or "") for k in ("source", "reporter", "customer")).strip())
+        parts.append(str(d.get("text") or ""))
     elif line.move in ("withhold", "submit"):
         parts.append(str(d.get("summary") or ""))
     elif line.move == "note" and d.get("signals"):

@@ -140,6 +140,7 @@ def test_who_served_a_customer_last_gets_the_next_one_if_free(crew: Make) -> Non
     assert who(floor, first) == "ann"
     floor.report(first, Resolved(reply="done"))
     floor.desk.set_agent("bob", actor="person:lead", paused=False)
+    floor.later(2)  # at once it would still be the same conversation
     load = floor.enqueue(body="something else")  # bob is idle, ann is not
     assert who(floor, load) is not None
     second = floor.enqueue(customer="mia", body="it is still lost")

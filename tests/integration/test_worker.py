@@ -111,13 +111,16 @@ class Crew:
 
     def fire_lease(self, ticket: Ticket, *, present: set[str]) -> None:
         """Wait for the lease timer to be due and do what the coordinator does."""
-        mine = timers.Timer("lease", ticket.id, 0.0)
         client, keys = self.connections.client, self.desk.keys
+        found: list[timers.Timer] = []
 
         def is_due() -> bool:
-            return any(t[:2] == mine[:2] for t in timers.due(client, keys, self.desk.clock.now()))
+            due = timers.due(client, keys, self.desk.clock.now())
+            found[:] = [t for t in due if t.kind == "lease" and t.ticket == ticket.id]
+            return bool(found)
 
         until(is_due, f"the lease of {ticket.number} to end")
+        [mine] = found
 
         def decide(t: Ticket, epoch: int) -> Any:
             now = self.desk.clock.now()
