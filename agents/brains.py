@@ -1,6 +1,7 @@
 """From a brain setting in a team file to an Agent.
 
     offline                    software of ours: rules, policies, knowledge search; needs no key
+    openai                     a model behind an OpenAI-compatible address; offline where none is configured
     python:module:function     a function of yours: <team folder>/<module>.py, else an importable module
     exec:command               a program of yours: Work as JSON on stdin, one Report as JSON on stdout
 
@@ -26,7 +27,7 @@ import sys
 import threading
 import time
 import uuid
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from types import ModuleType
 from typing import IO, Any
@@ -37,11 +38,14 @@ from shiftlead.queues.errors import BadInput
 
 from .agent import Agent, Failed, Report, Work, as_report
 from .descendants import MARK, kill_descendants
+from .meter import Metered
 from .offline import OfflineBrain
+from .offline_instead import OfflineInstead
+from .tools_api import ToolsFor
 
 __all__ = ["ExecBrain", "PythonBrain", "brain_for"]
 
-BRAINS = "offline, python:module:function, exec:command"
+BRAINS = "offline, openai, python:module:function, exec:command"
 MAX_OUTPUT = 1_000_000
 STDERR_TAIL = 4096
 READ = 65_536
@@ -50,10 +54,12 @@ SHARED = ("PATH", "HOME", "LANG", "LANGUAGE", "TZ", "TMPDIR", "SHIFTLEAD_TEAM", 
 
 
 def brain_for(
-    spec_brain: str, *, role: str, folder: Path, settings: Settings, now: Callable[[], float] = time.time
-) -> Agent:
+    spec_brain: str, *, role: str, folder: Path, settings: Settings, now: Callable[[], float] = time.time,
+    tools: ToolsFor | None = None, prompts: Mapping[str, str] | None = None,
+    metered: Callable[[Metered], None] | None = None,
+) -> Agent:  # fmt: skip
     """The Agent a team file's `brain` means. `folder` is the team's folder, where its code and knowledge live; `now` is
-    the clock that deadlines are counted on, unix seconds.
+    the clock that deadlines are counted on, unix seconds. The last three are for a model: see llm.py.
 
     Raises:
         BadInput: no such brain, or its module, function or program is not there; says what was looked for and where.
@@ -61,6 +67,12 @@ def brain_for(
     kind, _, rest = spec_brain.strip().partition(":")
     if kind == "offline" and not rest:
         return OfflineBrain(role, folder / "knowledge")
+    if kind == "openai" and not rest:
+        if not settings.openai_configured:
+            return OfflineInstead(OfflineBrain(role, folder / "knowledge"))
+        from .llm import OpenAIBrain  # only then: importing the SDK takes half a second
+
+        return OpenAIBrain(role, folder, settings, now=now, tools=tools, prompts=prompts, metered=metered)
     if kind == "python" and rest:
         return PythonBrain(rest, folder)
     if kind == "exec" and rest.strip():

@@ -6,13 +6,15 @@ Each can be set in the environment as SHIFTLEAD_<NAME IN CAPITALS>. `tests/house
 from __future__ import annotations
 
 import hashlib
+import json
+import math
 import os
 import tempfile
 from functools import lru_cache
 from pathlib import Path
 from typing import Annotated, Any
 
-from pydantic import Field, field_validator
+from pydantic import Field, SecretStr, field_validator
 from pydantic_settings import BaseSettings, NoDecode, SettingsConfigDict
 
 __all__ = ["Settings", "get_settings"]
@@ -70,11 +72,46 @@ class Settings(BaseSettings):
     notices: str = Field(
         "", description="file escalation notices are appended to; empty = notices.jsonl in the data folder"
     )
+    # The usual OPENAI_API_KEY and OPENAI_BASE_URL are not read: a key that lies there for another program must not make
+    # Shiftlead spend money with it and send tickets out of the house. What is used is what was named for Shiftlead.
+    openai_base_url: str = Field(
+        "", description="address of an OpenAI-compatible server, as http://127.0.0.1:11434/v1; empty = OpenAI's own"
+    )
+    openai_api_key: SecretStr = Field(
+        SecretStr(""), description="its key; without key and address `brain: openai` works as the offline brain"
+    )
+    openai_model: str = Field("gpt-4.1-mini", min_length=1, description="model the agents think with")
+    openai_fallback_model: str = Field("", description="model that is asked when the first gives no usable report")
+    openai_timeout_s: float = Field(60.0, gt=0, description="seconds one call of a model may take")
+    openai_prices: str = Field(
+        "", description='JSON, money per million tokens by model: {"NAME": {"input": 0.4, "output": 1.6}}'
+    )
+    openai_temperature: float = Field(0.2, ge=0, le=2, description="how freely a model answers; low = the same again")
+    openai_max_tokens: int = Field(4096, ge=64, description="tokens one answer of a model may have")
+    openai_context_tokens: int = Field(16_000, ge=2000, description="tokens one prompt may have; the rest is condensed")
 
     @field_validator("teams", mode="before")
     @classmethod
     def _split(cls, value: Any) -> Any:
         return [Path(p) for p in value.split(":") if p] if isinstance(value, str) else value
+
+    @field_validator("openai_prices")
+    @classmethod
+    def _prices(cls, value: str) -> str:
+        try:
+            found = json.loads(value or "{}")
+            numbers = [n for price in found.values() for n in (price["input"], price["output"])]
+            usable = all(isinstance(n, int | float) and math.isfinite(n) and n >= 0 for n in numbers)
+        except (ValueError, AttributeError, KeyError, TypeError):
+            usable = False
+        if not usable:
+            raise ValueError('prices are written as {"NAME": {"input": 0.4, "output": 1.6}}, per million tokens')
+        return value
+
+    @property
+    def openai_configured(self) -> bool:
+        """Whether there is a model to ask: a key, or the address of a server that may need none."""
+        return bool(self.openai_base_url or self.openai_api_key.get_secret_value())
 
     @property
     def data(self) -> Path:

@@ -32,12 +32,13 @@ from .team_file import (
     Route,
     Team,
     TeamFile,
+    Triage,
 )
 
 __all__ = [
     "Affinity", "AgentSpec", "Brief", "Gate", "Intake", "Keywords", "Ladder", "LadderStep", "Limits", "Person",
-    "Problem", "Route", "SHIPPED", "Team", "TeamError", "TeamNotFound", "check_team", "list_teams", "load_team",
-    "team_schema",
+    "Problem", "Route", "SHIPPED", "Team", "TeamError", "TeamNotFound", "Triage", "check_team", "list_teams",
+    "load_team", "team_schema",
 ]  # fmt: skip
 
 SHIPPED = Path(__file__).parent / "teams"
@@ -45,7 +46,7 @@ PARTS = {
     "affinity": Affinity, "agents": AgentSpec, "people": Person, "routes": Route, "escalations": Ladder, "gates": Gate,
     "keywords": Keywords,
 }  # fmt: skip
-SECTIONS: dict[str, Any] = {"limits": Limits, "intake": Intake, "brief": Brief}
+SECTIONS: dict[str, Any] = {"limits": Limits, "intake": Intake, "brief": Brief, "triage": Triage}
 
 
 class TeamError(ValueError):
@@ -136,7 +137,7 @@ def _read(name_or_path: str | Path, settings: Settings, overlay: Path | None) ->
         return None, [_explain(e, marked) for e in error.errors()]
     values = {name: getattr(parsed, name) for name in TeamFile.model_fields}
     team = Team.model_construct(**values, folder=file.parent, escalation_s=settings.escalation_s)
-    return team, find_problems(team, marked)
+    return team, find_problems(team, marked, settings)
 
 
 def _load_files(file: Path, overlay: Path | None) -> Marked:

@@ -14,6 +14,7 @@ from typing import Any, Literal
 from .addresses import check_address
 from .marks import Mark, Marked
 from .rules import TICKET_FIELDS, Rule, RuleError, near, words
+from .settings import Settings
 from .team_file import Team
 
 __all__ = ["Problem", "find_problems", "rule_place"]
@@ -43,9 +44,9 @@ class Problem:
         return f"{self.file}:{self.line}:{self.column}: {self.severity}: {self.message}"
 
 
-def find_problems(team: Team, marked: Marked) -> list[Problem]:
-    """Everything the models cannot see."""
-    return list(_Check(team, marked).run())
+def find_problems(team: Team, marked: Marked, settings: Settings | None = None) -> list[Problem]:
+    """Everything the models cannot see; with `settings` also what this installation lacks for the team."""
+    return list(_Check(team, marked, settings).run())
 
 
 def rule_place(marked: Marked, at: tuple[Any, ...], error: RuleError) -> Mark:
@@ -59,8 +60,8 @@ def rule_place(marked: Marked, at: tuple[Any, ...], error: RuleError) -> Mark:
 
 
 class _Check:
-    def __init__(self, team: Team, marked: Marked) -> None:
-        self.team, self.marked = team, marked
+    def __init__(self, team: Team, marked: Marked, settings: Settings | None) -> None:
+        self.team, self.marked, self.settings = team, marked, settings
 
     def run(self) -> Iterator[Problem]:
         yield from self._names()
@@ -72,6 +73,7 @@ class _Check:
         yield from self._keywords()
         yield from self._rules()
         yield from self._reach()
+        yield from self._models()
 
     def _at(
         self, severity: Literal["error", "warning"], at: tuple[str | int, ...], message: str, hint: str = "",
@@ -167,6 +169,10 @@ class _Check:
             if gate.then is not None and gate.then not in self._who():
                 then = ("gates", index, "then")
                 yield self._unknown("error", then, f"unknown approver {gate.then!r}", gate.then, self._who())
+            next_one = self.team.agents.get(gate.then or "")
+            if gate.human and next_one is not None and not next_one.human:
+                then = ("gates", index, "then")
+                yield self._at("error", then, f"only a person may say yes here, and {gate.then} is not `human: true`")
             if gate.then == gate.approver:
                 yield self._at("warning", ("gates", index, "then"), f"{gate.then} has let it expire already")
 
@@ -231,12 +237,24 @@ class _Check:
         reached |= {c for ladder in team.escalations for step in ladder.ladder for c in step.widen or []}
         reached |= set(team.aliases.values())
         named = {step.target for ladder in team.escalations for step in ladder.ladder}
-        named |= {gate.approver for gate in team.gates} | {c for a in team.agents.values() for c in a.hands_off_to}
+        named |= {gate.approver for gate in team.gates} | {gate.then or "" for gate in team.gates} | {c for a in team.agents.values() for c in a.hands_off_to}
         for name, agent in team.agents.items():
             if name not in named and not reached & set(agent.can) and not agent.examples:
                 yield self._at(
                     "warning", ("agents", name), f"no route, gate, ladder or example leads to {name}: only tickets "
                     f"whose type or needs say {' or '.join(agent.can)} reach it", key=True,
+                )  # fmt: skip
+
+    def _models(self) -> Iterator[Problem]:
+        """Agents that should think with a model where none is configured. They work, and not as was meant."""
+        if self.settings is None or self.settings.openai_configured:
+            return
+        for name, agent in self.team.agents.items():
+            if agent.brain == "openai":
+                yield self._at(
+                    "warning", ("agents", name, "brain"), f"{name} has `brain: openai` and no model is configured: set "
+                    "SHIFTLEAD_OPENAI_API_KEY, or SHIFTLEAD_OPENAI_BASE_URL for a server of your own. Until then the "
+                    "offline brain answers in its place, and says so in its reports",
                 )  # fmt: skip
 
 

@@ -30,7 +30,7 @@ from .rules import Rule, near
 
 __all__ = [
     "Affinity", "AgentSpec", "Brief", "Gate", "Intake", "Keywords", "Ladder", "LadderStep", "Limits", "PRIORITIES",
-    "Person", "Priority", "Route", "Team", "TeamFile",
+    "Person", "Priority", "Route", "Team", "TeamFile", "Triage",
 ]  # fmt: skip
 
 Priority = Literal["urgent", "high", "normal", "low"]
@@ -109,6 +109,10 @@ class AgentSpec(_Strict):
     )
     hands_off_to: Annotated[list[Type], Field(description="agents or capabilities it usually asks")] = []
     examples: Annotated[list[Sentence], Field(description="sentences of tickets for its first capability")] = []
+    tools: Annotated[
+        list[Annotated[str, Field(pattern=r"^[a-z][a-z0-9_]{0,63}( live)?$")]],
+        Field(description="tools it may use; what cannot be undone is only tried out unless it says: NAME live"),
+    ] = []
 
 
 class Person(_Strict):
@@ -214,6 +218,19 @@ class Limits(_Strict):
     run_deadline_s: Seconds | None = Field(None, alias="run_deadline")
 
 
+class Triage(_Strict):
+    """How new tickets are read."""
+
+    floor: Annotated[
+        float,
+        Field(ge=0, le=1, description="least confidence at which the examples decide; see: triage calibrate"),
+    ] = 0.4
+    urgency_rules: Annotated[
+        Literal["impact", "source"],
+        Field(description="impact: damage is urgent (outage, data loss, ...); source: money, law and threats are"),
+    ] = "impact"
+
+
 class TeamFile(_Strict):
     """A team.yaml."""
 
@@ -235,6 +252,7 @@ class TeamFile(_Strict):
     intake: Intake = Intake()
     holidays: Annotated[list[date], Field(max_length=1000, description="no working hours on these days")] = []
     brief: Brief | None = None
+    triage: Triage = Triage()
 
     @field_validator("priorities", mode="before")
     @classmethod

@@ -21,6 +21,7 @@ from .cli import (
     run,
     similar,
     simulate,
+    stub_llm,
     teams,
     tickets,
     work,
@@ -40,6 +41,7 @@ app = typer.Typer(
 )
 PARTS = (
     run, demo, enqueue, tickets, similar, people, hands, agents, numbers, work, teams, audit, housekeeping, simulate,
+    stub_llm,
 )  # fmt: skip
 for part in PARTS:
     part.add(app)

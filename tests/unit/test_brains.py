@@ -58,13 +58,13 @@ def test_offline_knows_the_pages_of_its_team(tmp_path: Path) -> None:
     assert brain.role == "engineering" and brain.knowledge.folder == tmp_path / "knowledge"
 
 
-@pytest.mark.parametrize("brain", ["", "magic", "openai", "offline:x", "python:", "python:only", "exec:", "exec: "])
+@pytest.mark.parametrize("brain", ["", "magic", "openai:x", "offline:x", "python:", "python:only", "exec:", "exec: "])
 def test_a_brain_that_is_none_is_refused_and_named(tmp_path: Path, brain: str) -> None:
     with pytest.raises(BadInput) as raised:
         brain_for(brain, role="support", folder=tmp_path, settings=Settings())
     assert "python:module:function" in str(raised.value)
     if brain in ("magic", "openai"):
-        assert "offline, python:module:function, exec:command" in str(raised.value)
+        assert "offline, openai, python:module:function, exec:command" in str(raised.value)
 
 
 def test_a_function_in_the_team_folder_answers(tmp_path: Path) -> None:
