@@ -27,7 +27,11 @@ from shiftlead.queues.store import Change
 from shiftlead.queues.ticket import Ticket
 
 from .agent import Agent, Failed, Work, as_report
+from .approved_actions import with_effects
 from .quota import Busy
+from .toolroom import Toolroom
+from .tools import at_hand
+from .tools_api import EndsTurn
 from .turnstile import Turnstile
 from .work import build_work
 
@@ -58,6 +62,7 @@ class Runner:
         self.desk, self.team, self.settings = desk, desk.team, desk.settings
         self.worker, self._brains, self._recycle = worker, brains, recycle
         self.counts: Counter[str] = Counter()
+        self._toolroom = Toolroom(desk, brains)
         self._turnstile = Turnstile()
         self._lock = threading.Lock()
         self._coming: set[str] = set()  # ticket ids that wait for their turn
@@ -187,9 +192,14 @@ class Runner:
             self._let_go(held)
 
     def _think(self, held: _Held, work: Work) -> None:
-        """The brain's own thread. Whatever it raises is a failed attempt, also an exit."""
+        """The brain's own thread: what was approved is done first. Whatever it raises is a failed attempt, also an
+        exit."""
         try:
-            held.report = as_report(self._brains[held.agent].handle(work))
+            toolbox = self._toolroom.toolbox(work)
+            with at_hand(toolbox):
+                held.report = as_report(self._brains[held.agent].handle(with_effects(work, toolbox)))
+        except EndsTurn as ended:
+            held.report = ended.report
         except Busy as busy:
             held.busy = busy
         except BaseException as error:

@@ -27,6 +27,7 @@ from shiftlead.queues.presence import Beater, Presence, WorkerInfo
 
 from .brains import brain_for
 from .execution import Runner
+from .tools import tools_for
 
 __all__ = ["RECYCLE", "agents_for", "node_name", "run_worker"]
 
@@ -47,7 +48,12 @@ def run_worker(settings: Settings, team_name: str, agents: Sequence[str] = (), c
     names = agents_for(team, agents)
     brains = {
         n: brain_for(
-            team.agents[n].brain, role=team.agents[n].role, folder=team.folder, settings=settings, now=desk.clock.now
+            team.agents[n].brain,
+            role=team.agents[n].role,
+            folder=team.folder,
+            settings=settings,
+            now=desk.clock.now,
+            tools=tools_for,
         )
         for n in names
     }

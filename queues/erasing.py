@@ -25,6 +25,7 @@ import redis
 import structlog
 
 from .desk import Desk
+from .effects import Effects
 from .erase_notices import erase_notices
 from .errors import BadInput, NotFound, NotRecorded, Refused, Unavailable
 from .layout import digest_of
@@ -47,7 +48,7 @@ KEPT = (
     "attempts", "last_op", "created_at", "updated_at", "due", "ready_at", "assigned_at", "closed_at", "not_before",
     "claim_by", "lease_until", "ladder", "ladder_at", "accept_by", "expires_at", "waits_until", "trace_id",
     "merged_into", "behind", "weight", "ladder_left", "withheld", "looks_left", "first_reply_at", "escalations",
-    "aided",
+    "aided", "brought_by",
 )  # fmt: skip
 NOT_REACHED = (
     "backups and copies of the data folder, logs, what was sent to people, agents, models and other systems, "
@@ -102,6 +103,7 @@ def erase(
     done = Erased(sorted(numbers), at)
     in_sql = erase_texts(ledger.engine, desk.team.team, ids, at=at)
     done.lines, done.keys, done.quarantined = in_sql.lines, in_sql.keys, in_sql.quarantined
+    Effects(ledger, desk.team.team, desk.clock).erase(ids, at=at)
     whole = file_bytes(ledger.engine) <= VACUUM_UP_TO if vacuum is None else vacuum
     done.left += clean(ledger.engine, whole=whole)
     _forget_keys(desk, in_sql.digests)

@@ -12,8 +12,8 @@ from sqlalchemy.orm import registry
 from sqlmodel import Field, SQLModel
 
 __all__ = [
-    "METADATA", "AgentStateRow", "ApiKeyRow", "EventBodyRow", "EventRow", "IdempotencyRow", "LedgerHeadRow",
-    "QuarantineRow", "RefusalRow", "TicketRow",
+    "METADATA", "AgentStateRow", "ApiKeyRow", "EffectRow", "EventBodyRow", "EventRow", "IdempotencyRow",
+    "LedgerHeadRow", "QuarantineRow", "RefusalRow", "TicketRow",
 ]  # fmt: skip
 
 
@@ -159,3 +159,34 @@ class ApiKeyRow(_Row, table=True):
     agent: str | None = None
     created_at: float
     revoked_at: float | None = None
+
+
+class EffectRow(_Row, table=True):
+    """One thing an agent does to the outside, once in a life of a ticket: see effects.py. Never the same key twice.
+
+    `token` is the fencing token of the latest attempt, `approval` the approval ticket that allowed it. `arguments` and
+    `result` are JSON; erased they are empty, and that it was done still stands.
+    """
+
+    __tablename__ = "effect"
+    __table_args__ = (
+        Index(
+            "ix_effect_unknown", "team", "begun_at",
+            sqlite_where=text("state = 'unknown'"), postgresql_where=text("state = 'unknown'"),
+        ),
+    )  # fmt: skip
+    team: str = Field(primary_key=True)
+    ticket_id: str = Field(primary_key=True)
+    life: int = Field(primary_key=True)
+    tool: str = Field(primary_key=True)
+    target: str = Field(primary_key=True)
+    state: str
+    attempt: int
+    token: int = Field(sa_type=BigInteger)
+    agent: str
+    approval: str
+    arguments: str = Field(sa_type=Text)
+    result: str = Field(sa_type=Text)
+    why: str = Field(sa_type=Text)
+    begun_at: float
+    ended_at: float | None = None

@@ -64,6 +64,7 @@ def test_every_file_of_the_four_folders_is_in_the_wheel(wheel: list[str]) -> Non
         "queues/lua/commit.lua",
         "queues/migrations/env.py",
         "queues/migrations/versions/0001_first.py",
+        "queues/migrations/versions/0002_effects.py",
         "config/teams/front_office/team.yaml",
         "config/teams/front_office/SOUL.md",
         "config/demo/tickets.jsonl",
