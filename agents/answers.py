@@ -12,7 +12,6 @@ from collections.abc import Collection, Mapping
 from dataclasses import dataclass
 from typing import Any
 
-from shiftlead.queues.reserved import RESERVED, plain_type
 from shiftlead.queues.errors import BadInput
 from shiftlead.queues.report import (
     YEAR_S,
@@ -30,6 +29,7 @@ from shiftlead.queues.report import (
     StepDone,
 )
 from shiftlead.queues.reports import action_hash
+from shiftlead.queues.reserved import RESERVED, plain_type
 
 from .agent import Work, as_report
 from .answer_schema import CALL_TOOL

@@ -237,7 +237,8 @@ class _Check:
         reached |= {c for ladder in team.escalations for step in ladder.ladder for c in step.widen or []}
         reached |= set(team.aliases.values())
         named = {step.target for ladder in team.escalations for step in ladder.ladder}
-        named |= {gate.approver for gate in team.gates} | {gate.then or "" for gate in team.gates} | {c for a in team.agents.values() for c in a.hands_off_to}
+        named |= {who for gate in team.gates for who in (gate.approver, gate.then or "")}
+        named |= {c for a in team.agents.values() for c in a.hands_off_to}
         for name, agent in team.agents.items():
             if name not in named and not reached & set(agent.can) and not agent.examples:
                 yield self._at(

@@ -36,7 +36,7 @@ class Upkeep:
                 self._moved = now
                 self.mover.move()
         except (SQLAlchemyError, ValueError) as error:  # ValueError: a document SQL has cannot be read
-            log.warning("upkeep could not be done; again with the next sweep", team=self.desk.team.team, error=str(error))
+            log.warning("upkeep waits for the next sweep", team=self.desk.team.team, error=str(error))
         self.daily.run(now)
 
     def close(self) -> None:

@@ -209,7 +209,7 @@ def reply(
     theirs = found.brought_by == door or any(j.get("by") == door for j in found.joined)
     if not caller.may("approve") and not (theirs and found.waits_for == "requester"):
         raise Forbidden(
-            f"The key {caller.name!r} did not bring this ticket, or it waits for somebody else's word. Nothing was done."
+            f"The key {caller.name!r} did not bring this ticket, or it waits for another's word. Nothing was done."
         )
     return desk.reply(found.id, said.text, actor=door)
 

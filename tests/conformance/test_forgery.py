@@ -144,7 +144,7 @@ def test_whoever_writes_other_peoples_names_pushes_back_only_his_own(floor: Floo
     real = taken(floor.desk, body="my card is blocked", customer="victim", type="billing", actor="door:http:shop")
     floor.run()
     assert not floor.desk.find(real.id).behind
-    flood = [t for t in floor.cycle.store.client.zrange(floor.desk.keys.queue("intake"), 0, -1)]
+    flood = floor.cycle.store.client.zrange(floor.desk.keys.queue("intake"), 0, -1)
     assert sum(floor.desk.find(t).behind for t in flood) == 3
 
 
