@@ -9,8 +9,8 @@ from pathlib import Path
 import pytest
 
 from shiftlead.queues.errors import ShiftleadError, Unavailable
-from shiftlead.queues.ledger_verify import verify
 from shiftlead.queues.layout import layout
+from shiftlead.queues.ledger_verify import verify
 from shiftlead.queues.ticket import Draft, Ticket
 from tests.cluster import Cluster, running_cluster
 from tests.conftest import running_server
