@@ -14,7 +14,7 @@ from shiftlead.agents.knowledge import Index, hit, section_of, words, worth_of
 from shiftlead.queues.desk import Desk
 from shiftlead.queues.joining import marks_of_links
 from shiftlead.queues.lifecycle import Queue
-from shiftlead.queues.reports import RESERVED
+from shiftlead.queues.reserved import RESERVED
 from shiftlead.queues.ticket import Ticket
 
 __all__ = ["NEWEST", "Similar", "newest", "rank", "similar"]
