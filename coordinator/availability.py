@@ -12,6 +12,9 @@ from datetime import UTC, datetime
 
 __all__ = ["AgentFacts"]
 
+DATED_S = 72_000.0  # 20 hours
+LAST = datetime(9999, 12, 31, 23, 59, 59, tzinfo=UTC).timestamp()
+
 
 @dataclass(slots=True)
 class AgentFacts:
@@ -49,12 +52,12 @@ class AgentFacts:
         if self.paused:
             return f"{self.name} is paused{because}"
         if self.busy_until is not None and self.busy_until > now:
-            return f"{self.name} is busy until {_clock_time(self.busy_until)}{because}"
+            return f"{self.name} is busy until {_clock_time(self.busy_until, now)}{because}"
         if self.meeting_until is not None and self.meeting_until > now:
             about = f" ({self.meeting})" if self.meeting else ""
-            return f"{self.name} is in a meeting until {_clock_time(self.meeting_until)}{about}"
+            return f"{self.name} is in a meeting until {_clock_time(self.meeting_until, now)}{about}"
         if self.off_until is not None and self.off_until > now:
-            return f"{self.name} is off duty until {_clock_time(self.off_until)}"
+            return f"{self.name} is off duty until {_clock_time(self.off_until, now)}"
         if not self.present:
             return f"{self.name} has no worker running"
         if self.draining and not mine:
@@ -81,5 +84,7 @@ class AgentFacts:
         return max((self.weights.get(need, 1) for need in needs), default=1) if self.weights else 1
 
 
-def _clock_time(at: float) -> str:
-    return datetime.fromtimestamp(at, UTC).strftime("%H:%M:%S UTC")
+def _clock_time(at: float, now: float) -> str:
+    """A time of day, with its date when it is so far away that another day may be meant."""
+    date = "%Y-%m-%d " if at - now > DATED_S else ""
+    return datetime.fromtimestamp(min(at, LAST), UTC).strftime(f"{date}%H:%M:%S UTC")

@@ -2,24 +2,35 @@
 
     inbox(desk, who)    what `who` can end; everything that waits for people where nobody is named
 
-Each item says what is asked, until when, and the command that answers it.
+Each item says what is asked, until when, and the command that answers it. What is long is cut: `show` has it whole.
 """
 
 from __future__ import annotations
 
+import json
+from collections.abc import Iterator
 from dataclasses import asdict, dataclass, field
+from heapq import nsmallest
 from typing import Any
 
+from shiftlead.config.rules import near
 from shiftlead.config.team import Team
 from shiftlead.queues.approvals import missing
 from shiftlead.queues.desk import Desk
+from shiftlead.queues.errors import NotFound
 from shiftlead.queues.lifecycle import OPEN, Queue, State
 from shiftlead.queues.ticket import Ticket
+
+from .similar import read_few
 
 __all__ = ["Item", "inbox"]
 
 CHUNK = 500
-MOST = 20_000  # open tickets looked at
+MOST = 20_000  # open tickets looked at, of each queue
+MOST_ITEMS = 2_000
+MOST_ASKED = 2_000  # characters of what is asked
+MOST_ARGUMENTS = 20_000  # characters, as JSON; of larger ones each value is cut
+MOST_VALUE, MOST_VALUES = 500, 40
 
 
 @dataclass(frozen=True, slots=True)
@@ -44,9 +55,19 @@ class Item:
 
 
 def inbox(desk: Desk, who: str | None = None) -> list[Item]:
-    """What waits for `who`, the most pressing first. None: for anybody."""
-    items = [item for t in _open(desk) if (item := _item(t, desk.team, who)) is not None]
-    return sorted(items, key=lambda item: (item.until is None, item.until or item.since))
+    """What waits for `who`, the 2,000 most pressing, in order. None: for anybody.
+
+    Raises:
+        NotFound: nobody of the team is called `who`, and no ticket of a requester of that name waits for an answer.
+    """
+    items = (item for t in _open(desk) if (item := _item(t, desk.team, who)) is not None)
+    found = nsmallest(MOST_ITEMS, items, key=lambda item: (item.until is None, item.until or item.since))
+    everybody = [*desk.team.agents, *desk.team.people]
+    if who is not None and not found and who not in everybody:
+        hint = near(who[:100], everybody)
+        rest = f"Did you mean {hint!r}?" if hint else f"It has: {', '.join(sorted(everybody))}."
+        raise NotFound(f"Team {desk.team.team!r} has nobody called {who[:100]!r}. {rest}")
+    return found
 
 
 def _item(t: Ticket, team: Team, who: str | None) -> Item | None:
@@ -67,11 +88,11 @@ def _item(t: Ticket, team: Team, who: str | None) -> Item | None:
 
 
 def _approval(t: Ticket) -> Item:
-    arguments = t.context.get("arguments")
+    arguments, terms = t.context.get("arguments"), list(t.context.get("confirms") or [])
     return Item(
-        "approval", t.number, t.title, t.asked_by or "", t.body, t.expires_at, t.created_at,
+        "approval", t.number, t.title, t.asked_by or "", t.body[:MOST_ASKED], t.expires_at, t.created_at,
         f"shiftlead approve {t.number}", action=str(t.context.get("action") or ""),
-        arguments=arguments if isinstance(arguments, dict) else {}, terms=list(t.context.get("confirms") or []),
+        arguments=_cut(arguments, terms) if isinstance(arguments, dict) else {}, terms=terms,
         missing=missing(t),
     )  # fmt: skip
 
@@ -85,16 +106,30 @@ def _may_decide(t: Ticket, team: Team, who: str) -> bool:
 def _plain(kind: str, t: Ticket, asks: str, until: float | None, verb: str) -> Item:
     rest = " 'the answer'" if verb == "reply" else ""
     asker = t.prefers or t.asked_by or t.reporter
-    return Item(kind, t.number, t.title, asker, asks, until, t.updated_at, f"shiftlead {verb} {t.number}{rest}")
+    return Item(
+        kind, t.number, t.title, asker, asks[:MOST_ASKED], until, t.updated_at, f"shiftlead {verb} {t.number}{rest}"
+    )
 
 
-def _open(desk: Desk) -> list[Ticket]:
-    found: list[Ticket] = []
+def _cut(arguments: dict[str, Any], terms: list[str]) -> dict[str, Any]:
+    """Arguments as they are; of very long ones the terms first, and each value as the beginning of its JSON."""
+    if len(json.dumps(arguments)) <= MOST_ARGUMENTS:
+        return arguments
+    names = [*(t for t in terms if t in arguments), *(n for n in arguments if n not in terms)][:MOST_VALUES]
+    return {name: _short(arguments[name]) for name in names}
+
+
+def _short(value: Any) -> Any:
+    text = json.dumps(value, ensure_ascii=False)
+    if len(text) <= MOST_VALUE:
+        return value
+    return f"{(value if isinstance(value, str) else text)[:MOST_VALUE]}…"
+
+
+def _open(desk: Desk) -> Iterator[Ticket]:
     for queue in (Queue.ACTIVE, Queue.INTAKE):
         for start in range(0, MOST, CHUNK):
             ids = desk.store.client.zrange(desk.keys.queue(queue), start, start + CHUNK - 1)
             if not ids:
                 break
-            _, read = desk.store.read(ids)
-            found += [t for t in read if t is not None and t.state in OPEN]
-    return found
+            yield from (t for t in read_few(desk, ids) if t.state in OPEN)

@@ -1,41 +1,42 @@
 """When an agent is busy by its calendar: an iCalendar file in the team's folder, or an https address.
 
 `busy` answers from memory and never waits: a thread of its own reads the calendars again and again. What cannot be read
-leaves the last good reading standing, is logged once, and is told by `problem`. Messages name the host and never the
-address: private calendar addresses are secrets. What counts as busy stands in `icalendar_events.py`.
+leaves the last good reading standing, is logged once, and is told by `problem`. No server delays another's calendar for
+longer than the deadline of a download. Messages name the host and never the address: private calendar addresses are
+secrets. What counts as busy stands in `icalendar_events.py`.
 """
 
 from __future__ import annotations
 
 import hashlib
-import ipaddress
-import re
 import threading
-import time
 from bisect import bisect_right
 from collections.abc import Callable
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime
-from typing import TYPE_CHECKING, NamedTuple
-from urllib.parse import urljoin, urlsplit
+from typing import NamedTuple
 
 import structlog
 
 from shiftlead.config.settings import Settings
 from shiftlead.config.team import Team
 
-from .icalendar_events import AHEAD_DAYS, MAX_OCCURRENCES, CannotRead, Occurrence, mail_addresses, worked_out
+from .icalendar_events import (
+    AHEAD_DAYS,
+    MAX_BYTES,
+    MAX_OCCURRENCES,
+    CannotRead,
+    Occurrence,
+    download,
+    mail_addresses,
+    worked_out,
+)  # fmt: skip
 
-if TYPE_CHECKING:
-    import httpx2
-
-__all__ = ["Meeting", "Meetings", "download"]
+__all__ = ["Meeting", "Meetings"]
 
 log = structlog.get_logger("shiftlead.meetings")
 
-MAX_BYTES = 2_000_000
-TIMEOUT_S = 10.0
-MAX_REDIRECTS = 5
+STALE = 3  # refresh periods without a good reading
 
 
 class Meeting(NamedTuple):
@@ -49,7 +50,8 @@ class Meeting(NamedTuple):
 class Reading:
     """What is known of one calendar. Replaced as a whole, so that a reader needs no lock."""
 
-    at: float = 0.0
+    at: float = 0.0  # when it was worked out
+    good: float = 0.0  # when it was last read and found well, changed or not
     digest: str = ""
     starts: tuple[float, ...] = ()
     blocks: tuple[tuple[Occurrence, ...], ...] = ()  # each without a pause
@@ -92,7 +94,12 @@ class Meetings:
     def problem(self, agent: str) -> str:
         """Why the calendar of `agent` cannot be trusted right now, as a sentence; "" when it can."""
         reading = self._readings.get(agent)
-        return reading.problem if reading is not None else ""
+        if reading is None:
+            return ""
+        if not reading.digest or self._now() - reading.good <= STALE * self.refresh_s:
+            return reading.problem
+        old = f"the last good reading of it, {_iso(reading.good)}, is older than {STALE} refresh periods"
+        return f"{reading.problem}; {old}" if reading.problem else f"the calendar of {agent}: {old}"
 
     def tried(self, agent: str) -> bool:
         """Whether the calendar of `agent` was read or failed to be read at least once; before that nothing is known.
@@ -151,7 +158,7 @@ class Meetings:
         try:
             reading = self._read(team, agent, last)
         except Exception as error:  # whatever a calendar does, the thread goes on with the next one
-            known = f"busy times are as read {_iso(last.at)}" if last.digest else "its busy times are not known"
+            known = f"busy times are as read {_iso(last.good)}" if last.digest else "its busy times are not known"
             why = str(error) if isinstance(error, CannotRead) else f"{type(error).__name__}"
             reading = replace(last, problem=f"the calendar of {agent} cannot be read: {why}; {known}")
         self._readings[agent] = reading
@@ -169,59 +176,11 @@ class Meetings:
         if digest != last.digest or not 0 <= now - last.at < 86_400:
             found, cut = worked_out(data, now=now, zone=zone, owners=owners)
             blocks = tuple(_blocks(found))
-            last = Reading(now, digest, tuple(b[0].start for b in blocks), blocks, cut)
+            last = Reading(now, now, digest, tuple(b[0].start for b in blocks), blocks, cut)
         much = (
             f"the calendar of {agent} has more than {MAX_OCCURRENCES} busy times in {AHEAD_DAYS} days; the first count"
         )
-        return replace(last, problem=much if last.cut else "")
-
-
-def download(address: str, *, transport: httpx2.BaseTransport | None = None, timeout_s: float = TIMEOUT_S) -> bytes:
-    """What lies at an https (or webcal) address; plain http only on this machine. Redirects lead only to https.
-
-    Raises:
-        CannotRead: no such host, no answer in time, an error status, more than 2 MB, or a redirect elsewhere.
-    """
-    import httpx2  # here: a team without such an address does not need it
-
-    url = re.sub(r"^webcals?://", "https://", address, flags=re.IGNORECASE)
-    ends = time.monotonic() + timeout_s
-    try:
-        urlsplit(url)
-    except ValueError:
-        raise CannotRead("its address is not one") from None
-    if not (_is(url, "https") or (_is(url, "http") and _is_loopback(url))):
-        raise CannotRead("its address must be https:// (http:// only on this machine), or a file in the team's folder")
-    headers = {"Accept": "text/calendar", "Accept-Encoding": "identity", "User-Agent": "shiftlead"}
-    for _ in range(MAX_REDIRECTS + 1):
-        host = urlsplit(url).hostname or "?"
-        left = max(0.1, ends - time.monotonic())
-        local = _is_loopback(url)  # no proxy for those
-        try:
-            with (
-                httpx2.Client(timeout=left, headers=headers, transport=transport, trust_env=not local) as client,
-                client.stream("GET", url) as answer,
-            ):
-                if answer.has_redirect_location:
-                    url = urljoin(url, answer.headers["location"])
-                    if not _is(url, "https"):
-                        raise CannotRead(f"{host} redirects to an address that is not https")
-                    continue
-                if answer.status_code != 200:
-                    raise CannotRead(f"{host} answered {answer.status_code}")
-                data = bytearray()
-                for piece in answer.iter_bytes():
-                    data += piece
-                    if len(data) > MAX_BYTES:
-                        raise CannotRead(f"{host} sends more than {MAX_BYTES} bytes")
-                    if time.monotonic() > ends:
-                        raise CannotRead(f"{host} did not send all of it in {timeout_s:g} s")
-                return bytes(data)
-        except httpx2.TimeoutException as error:
-            raise CannotRead(f"{host} did not answer in {timeout_s:g} s") from error
-        except (httpx2.HTTPError, httpx2.InvalidURL, ValueError) as error:
-            raise CannotRead(f"{host} cannot be reached ({type(error).__name__})") from error
-    raise CannotRead(f"more than {MAX_REDIRECTS} redirects")
+        return replace(last, good=now, problem=much if last.cut else "")
 
 
 def _bytes(team: Team, calendar: str) -> bytes:
@@ -250,18 +209,6 @@ def _blocks(found: list[Occurrence]) -> list[tuple[Occurrence, ...]]:
         blocks[-1].append(one)
         until = max(until, one.end)
     return [tuple(block) for block in blocks]
-
-
-def _is(url: str, scheme: str) -> bool:
-    return urlsplit(url).scheme.lower() == scheme
-
-
-def _is_loopback(url: str) -> bool:
-    host = urlsplit(url).hostname or ""
-    try:
-        return host == "localhost" or ipaddress.ip_address(host).is_loopback
-    except ValueError:
-        return False
 
 
 def _iso(at: float) -> str:

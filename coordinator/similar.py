@@ -7,24 +7,28 @@ equality that could not join by itself: the types differ, the other is completed
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 
-from shiftlead.agents.knowledge import Index, hit, section_of, words, worth_of
+from shiftlead.agents.knowledge import Index, Section, hit, section_of, words, worth_of
 from shiftlead.queues.desk import Desk
 from shiftlead.queues.joining import marks_of_links
 from shiftlead.queues.lifecycle import Queue
 from shiftlead.queues.reserved import RESERVED
 from shiftlead.queues.ticket import Ticket
 
-__all__ = ["NEWEST", "Similar", "newest", "rank", "similar"]
+__all__ = ["NEWEST", "Similar", "newest", "rank", "read_few", "similar"]
 
 NEWEST = 2_000  # tickets looked at
 CHUNK = 500
+CHUNK_BYTES = 500_000  # of documents read at once; a larger one is read alone
 MOST_TEXT = 2_000  # characters of a body that are compared
 LEAST = 0.12  # share of the ticket's own words the other must cover, weighed by how rare they are
 MOST_WORDS = 5
 MOST_LINKS, LONGEST_LINK = 20, 500  # of each other ticket: two thousand of them with a hundred long ones take seconds
+# What is kept of each other ticket while the next is read, besides the beginning of its text and those links: two
+# thousand whole ones may be a gigabyte.
+KEPT = ("id", "number", "team", "type", "title", "state", "parent", "assigned_to", "named", "prefers")
 
 
 @dataclass(frozen=True, slots=True)
@@ -47,16 +51,42 @@ def similar(
 
 
 def newest(desk: Desk, most: int = NEWEST) -> list[Ticket]:
-    """The team's newest tickets in Redis: open ones and those completed lately."""
+    """The team's newest tickets in Redis, open ones and those completed lately, cut to what they are compared by."""
     pipe = desk.store.client.pipeline(transaction=False)
     for queue in Queue:
         pipe.zrange(desk.keys.queue(queue), 0, most - 1, desc=True, withscores=True)
     placed = sorted((row for rows in pipe.execute() for row in rows), key=lambda row: -row[1])[:most]
-    found: list[Ticket] = []
-    for start in range(0, len(placed), CHUNK):
-        _, tickets = desk.store.read([ticket_id for ticket_id, _ in placed[start : start + CHUNK]])
-        found += [t for t in tickets if t is not None]
-    return found
+    return [_cut(t) for t in read_few(desk, [ticket_id for ticket_id, _ in placed])]
+
+
+def read_few(desk: Desk, ids: Sequence[str]) -> Iterator[Ticket]:
+    """The tickets that Redis has, in order; never more of them at once than half a megabyte, or one."""
+    for start in range(0, len(ids), CHUNK):
+        chunk = ids[start : start + CHUNK]
+        pipe = desk.store.client.pipeline(transaction=False)
+        for ticket_id in chunk:
+            pipe.hstrlen(desk.keys.ticket(ticket_id), "doc")
+        few: list[str] = []
+        size = 0
+        for ticket_id, length in zip(chunk, pipe.execute(), strict=True):
+            if few and size + length > CHUNK_BYTES:
+                yield from _read(desk, few)
+                few, size = [], 0
+            few.append(ticket_id)
+            size += length
+        yield from _read(desk, few)
+
+
+def _read(desk: Desk, ids: list[str]) -> Iterator[Ticket]:
+    _, tickets = desk.store.read(ids)
+    return (t for t in tickets if t is not None)
+
+
+def _cut(ticket: Ticket) -> Ticket:
+    return Ticket.model_construct(
+        **{name: getattr(ticket, name) for name in KEPT}, body=ticket.body[:MOST_TEXT],
+        links=[link for link in ticket.links[:MOST_LINKS] if len(link) <= LONGEST_LINK],
+    )  # fmt: skip
 
 
 def rank(ticket: Ticket, others: Iterable[Ticket], *, limit: int = 5) -> list[Similar]:
@@ -64,11 +94,11 @@ def rank(ticket: Ticket, others: Iterable[Ticket], *, limit: int = 5) -> list[Si
     known = {t.id: t for t in others if t.id != ticket.id and t.parent is None and t.type not in RESERVED}
     for ancestor in ticket.lineage:
         known.pop(ancestor, None)
-    sections = tuple(section_of(t.id, t.title, t.body[:MOST_TEXT]) for t in known.values())
+    asked = Counter(words(f"{ticket.title} {ticket.body[:MOST_TEXT]}"))
+    sections = tuple(_section(t, asked) for t in known.values())
     found_in = Counter(word for section in sections for word in section.counts)
     mean = sum(s.length for s in sections) / len(sections) if sections else 1.0
     index = Index((), sections, dict(found_in), mean or 1.0)
-    asked = Counter(words(f"{ticket.title} {ticket.body[:MOST_TEXT]}"))
     worth = {word: worth_of(index, word) for word in asked}
     links = _links(ticket)
     ranked: list[tuple[bool, float, Similar]] = []
@@ -84,6 +114,13 @@ def rank(ticket: Ticket, others: Iterable[Ticket], *, limit: int = 5) -> list[Si
         ranked.append((shared, score, Similar(other.number, score, other.title, str(other.state), why)))
     ranked.sort(key=lambda r: (not r[0], -r[1], r[2].number))
     return [found for _, _, found in ranked[:limit]]
+
+
+def _section(ticket: Ticket, asked: Counter[str]) -> Section:
+    """A ticket as a section of which only the words that are asked for are kept."""
+    whole = section_of(ticket.id, ticket.title, ticket.body[:MOST_TEXT])
+    counts = Counter({word: whole.counts[word] for word in asked if word in whole.counts})
+    return Section(whole.page, whole.heading, "", counts, whole.length)
 
 
 def _links(ticket: Ticket) -> set[str]:

@@ -12,6 +12,7 @@ import json
 import re
 import unicodedata
 from collections.abc import Iterable
+from itertools import groupby, islice
 from urllib.parse import SplitResult, parse_qsl, urlencode, urlsplit
 
 from shiftlead.config.team import Team
@@ -28,6 +29,8 @@ MAX_JOINED = 100  # who brought the same; then the next one becomes a ticket of 
 MAX_LINKS = 100
 MOST_JOINED_BYTES = 32_768  # what is larger is a ticket of its own: a hundred of them must not fill one
 MAX_LINK_MARKS = 20
+LONGEST_LINK = 2_000
+MOST_PARAMETERS = 50
 LEAST_TEXT = 12  # letters and digits; "please help" proves nothing
 LONG_WORD = 200  # beyond this a word is compared as it is: normalising long runs of accents takes quadratic time
 TEXT, LINK = "text:", "link:"
@@ -52,21 +55,26 @@ HOST = re.compile(r"[a-z0-9-]{1,63}(?:\.[a-z0-9-]{1,63}){1,10}(?::\d{1,5})?", re
 
 def marks_for(draft: Draft, team: Team) -> list[str]:
     """Everything a repeat of `draft` is found by, the surest first."""
-    if len(draft.model_dump_json()) > MOST_JOINED_BYTES:
+    if _bytes(draft.body) > MOST_JOINED_BYTES or _bytes(draft.model_dump_json()) > MOST_JOINED_BYTES:
         return []
-    text = fingerprint(draft, team)
-    return [*([text] if text else []), *link_marks(draft, team)]
+    addresses = _addresses(draft.links)
+    text = fingerprint(draft, team, addresses)
+    return [*([text] if text else []), *(_marks(addresses) if team.intake.join_links else [])]
 
 
-def fingerprint(draft: Draft, team: Team) -> str:
-    """A digest of who says what. "" where a repeat cannot be told: nobody is named, too few words, or switched off.
+def fingerprint(draft: Draft, team: Team, addresses: list[str] | None = None) -> str:
+    """A digest of who says what. "" where a repeat cannot be told: nobody is named, too few words, too large, or
+    switched off.
 
     Quotes, signatures, reply prefixes, case, blanks and invisible characters do not count. How it came (`source`), how
-    urgent it is and what the sender numbers it do not, either.
+    urgent it is and what the sender numbers it do not, either. `addresses`: of its first 20 links, if known.
     """
     who = [_plain(draft.reporter), _plain(draft.customer)]
-    if not team.intake.join_repeats or not any(who):
+    if not team.intake.join_repeats or not any(who) or _bytes(draft.body) > MOST_JOINED_BYTES:
         return ""
+    if addresses is None:
+        addresses = _addresses(draft.links)
+    spelt = [address or link.strip() for address, link in zip(addresses, draft.links, strict=False)]
     said = _plain(f"{_subject(draft.title)} {written(draft.body.translate(INVISIBLE))}")
     if sum(map(str.isalnum, said)) < LEAST_TEXT:
         return ""
@@ -74,27 +82,23 @@ def fingerprint(draft: Draft, team: Team) -> str:
     context = {k: v for k, v in draft.context.items() if v != spelt_elsewhere.get(k, ...)}
     about = [
         *who, _kind(draft.type, team), said, _plain(draft.component), context,
-        sorted({_address(link) or link.strip() for link in draft.links}), sorted(draft.needs),
+        sorted({*spelt, *(link.strip() for link in draft.links[len(spelt) :])}), sorted(draft.needs),
         sorted(draft.requires_handoff), draft.assigned_to,
     ]  # fmt: skip
     return TEXT + _digest(json.dumps(about, sort_keys=True))
 
 
 def link_marks(draft: Draft, team: Team) -> list[str]:
-    """Digests of the draft's links by which it joins, at most 20, in the order given; none where it is switched off."""
-    return marks_of_links(draft.links)[:MAX_LINK_MARKS] if team.intake.join_links else []
+    """Digests of the draft's first 20 links by which it joins, in the order given; none where it is switched off."""
+    return marks_of_links(draft.links) if team.intake.join_links else []
 
 
 def marks_of_links(links: Iterable[str]) -> list[str]:
-    """Digests of the links that name one thing: a job, a commit, an issue.
+    """Digests of those of the first 20 links that name one thing: a job, a commit, an issue.
 
     A host, its first page, or a page whose address has no number or hash in it, is something many talk about.
     """
-    found: dict[str, None] = {}
-    for link in links:
-        if address := _address(link):
-            found.setdefault(LINK + _digest(address))
-    return list(found)
+    return _marks(_addresses(links))
 
 
 def compatible(draft: Draft, owner: Ticket, team: Team) -> bool:
@@ -116,8 +120,13 @@ def why_joined(draft: Draft, owner: Ticket, marks: Iterable[str], team: Team) ->
         return ""
     if any(mark.startswith(TEXT) for mark in shared):
         return "the same text by the same requester"
-    same = next((link for link in draft.links if LINK + _digest(_address(link)) in shared), "")
+    first = zip(_addresses(draft.links), draft.links, strict=False)
+    same = next((link for address, link in first if LINK + _digest(address) in shared), "")
     return f"the same link: {same[:200]}" if same and compatible(draft, owner, team) else ""
+
+
+def _bytes(text: str) -> int:
+    return len(text.encode("utf-8", "surrogatepass"))
 
 
 def _kind(name: str, team: Team) -> str:
@@ -129,8 +138,9 @@ def _kind(name: str, team: Team) -> str:
 
 def _plain(text: str) -> str:
     """Without case, invisible characters, and any other blanks than one between two words."""
-    words = text.translate(INVISIBLE).split()
-    return " ".join(unicodedata.normalize("NFKC", w).casefold() if len(w) <= LONG_WORD else w.casefold() for w in words)
+    runs = groupby(text.translate(INVISIBLE).split(), key=lambda word: len(word) <= LONG_WORD)
+    joined = ((short, " ".join(words)) for short, words in runs)
+    return " ".join(unicodedata.normalize("NFKC", run) if short else run for short, run in joined).casefold()
 
 
 def _subject(title: str) -> str:
@@ -142,8 +152,19 @@ def _subject(title: str) -> str:
         title = rest
 
 
+def _addresses(links: Iterable[str]) -> list[str]:
+    """The one spelling of each of the first 20 links; more are not looked at: a draft's price is bounded."""
+    return [_address(link) for link in islice(links, MAX_LINK_MARKS)]
+
+
+def _marks(addresses: Iterable[str]) -> list[str]:
+    return list(dict.fromkeys(LINK + _digest(address) for address in addresses if address))
+
+
 def _address(link: str) -> str:
-    """The one spelling of a link; "" where it names nothing in particular."""
+    """The one spelling of a link; "" where it names nothing in particular, or is longer than 2,000 characters."""
+    if len(link) > LONGEST_LINK:
+        return ""
     link = link.translate(INVISIBLE).strip()
     if not link or any(c.isspace() for c in link):
         return ""
@@ -153,7 +174,7 @@ def _address(link: str) -> str:
             parts = urlsplit(f"https://{link}")
         if parts.netloc:
             return _web_address(parts)
-    except ValueError:  # no port, no IPv6 address: whatever it is, it is no link
+    except ValueError:  # no port, no IPv6 address, too many parameters: whatever it is, it is no link
         return ""
     if parts.scheme and ":" in link and not parts.path.startswith("//") and "/" not in link.partition(":")[0]:
         return ""  # mailto:, tel:, data: name a person or carry the thing itself
@@ -166,7 +187,9 @@ def _web_address(parts: SplitResult) -> str:
     host = (parts.hostname or "").rstrip(".")
     port = "" if parts.port in (None, PORTS.get(scheme)) else f":{parts.port}"
     path = parts.path.rstrip("/")
-    query = urlencode(sorted(p for p in parse_qsl(parts.query, True) if not _tracks(p[0])))
+    query = urlencode(
+        sorted(p for p in parse_qsl(parts.query, True, max_num_fields=MOST_PARAMETERS) if not _tracks(p[0]))
+    )
     # An address behind # is a place on the page, unless a program in the browser finds its pages by it.
     page = parts.fragment if parts.fragment.startswith(("/", "!/")) else ""
     named = f"{path}?{query}#{page}"

@@ -157,7 +157,10 @@ def waiting(
     request: Request, caller: Annotated[Caller, Depends(may("approve", "admin"))], team: TeamName = None,
     who: Annotated[str | None, Query(alias="for", max_length=100, description="empty = for anybody")] = None,
 ) -> list[Item]:  # fmt: skip
-    """What waits for people: approvals, questions, tickets of people, blocked work. The most pressing first."""
+    """What waits for people: approvals, questions, tickets of people, blocked work. The most pressing first.
+
+    404 for a name that nobody of the team has, and that nothing waits for.
+    """
     return inbox(_rooms(request).desk(caller, team), who)
 
 

@@ -5,12 +5,15 @@ from __future__ import annotations
 import re
 import time
 from datetime import datetime, timedelta
-from typing import Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
 from . import numbers
 from .output import Run, command, group, plain
+
+if TYPE_CHECKING:
+    from .doors import Door
 
 __all__ = ["add", "in_zone", "moment"]
 
@@ -71,7 +74,8 @@ def list_agents(run: Run) -> None:
                 "reason": f.reason, "human": spec.human, "brain": spec.brain,
             }
         )  # fmt: skip
-        state = f"✘ {obstacle.removeprefix(name + ' ')}" if obstacle else "✔ free"
+        # anybody may have written the reason: one line, no markup
+        state = plain(f"✘ {' '.join(obstacle.removeprefix(name + ' ').split())}" if obstacle else "✔ free")
         count = "person" if spec.human else str(len(workers))
         table.add_row(plain(name), plain(spec.role), plain(", ".join(spec.can)), f"{f.load}/{f.capacity}", count, state)
     run.say({"team": team.team, "agents": rows}, table)
@@ -101,7 +105,9 @@ def event(
     """Say what an agent has just done. Tickets that go by such events (`affinity` in team.yaml) go to it."""
     from .doors import open_door
 
+    _text(agent=agent, event=name, ref=ref)
     with open_door(run) as door:
+        _known(door, agent)
         after = door.event(agent, name, ref)
     run.say(after.model_dump(mode="json"), f"✔ {agent} has just {name}{f' ({ref})' if ref else ''}")
 
@@ -121,9 +127,9 @@ def moment(text: str, now: float) -> float:
     """Unix seconds of `17:30` (the next one, local time), `2026-11-21T17:30+01:00` or `+30m`.
 
     Raises:
-        BadInput: it is none of these, or it is past.
+        BadInput: it is none of these, or it is past, or more than ten years away.
     """
-    from shiftlead.config.duration import duration_s
+    from shiftlead.config.duration import TEN_YEARS_S, duration_s
     from shiftlead.queues.errors import BadInput
 
     given = text.strip()
@@ -136,11 +142,13 @@ def moment(text: str, now: float) -> float:
             at = local.replace(hour=hour, minute=minute, second=0, microsecond=0)
             return (at if at > local else at + timedelta(days=1)).timestamp()
         at = datetime.fromisoformat(given)
-    except ValueError:
+        stamp = (at if at.tzinfo else at.astimezone()).timestamp()
+    except (ValueError, OverflowError, OSError):  # the last two: a year for which there is no local time
         raise BadInput(f"{text!r} is not a time. Write 17:30, 2026-11-21T17:30+01:00 or +30m.", field="until") from None
-    stamp = (at if at.tzinfo else at.astimezone()).timestamp()
     if stamp <= now:
         raise BadInput(f"{text!r} is past. Nothing was changed.", field="until")
+    if stamp > now + TEN_YEARS_S:
+        raise BadInput(f"{text!r} is more than ten years away. Nothing was changed.", field="until")
     return stamp
 
 
@@ -154,7 +162,38 @@ def in_zone(at: float) -> str:
 def _set(run: Run, agent: str, reason: str, what: str, **values: Any) -> None:
     from .doors import open_door
 
+    _text(agent=agent, reason=reason)
     with open_door(run) as door:
+        _known(door, agent)
         after = door.hold(agent, reason, values)
     because = f" ({reason})" if reason else ""
     run.say(after.model_dump(mode="json"), f"✔ {agent} {what}{because}.")
+
+
+def _text(**given: str) -> None:
+    """Refuse what cannot be sent or kept.
+
+    Raises:
+        BadInput: bytes that are no text, as a command line may carry them.
+    """
+    from shiftlead.queues.ticket import check_text
+
+    for name, text in given.items():
+        check_text(text, f"the {name}")
+
+
+def _known(door: Door, agent: str) -> None:
+    """Refuse an agent the team does not have, with the name that was meant. Over HTTP the other side does.
+
+    Raises:
+        NotFound: there is none of this name.
+    """
+    from shiftlead.config.rules import near
+    from shiftlead.queues.errors import NotFound
+
+    from .doors import LocalDoor
+
+    if isinstance(door, LocalDoor) and agent not in (agents := door.desk.team.agents):
+        hint = near(agent[:100], agents)
+        rest = f"Did you mean {hint!r}?" if hint else f"It has: {', '.join(sorted(agents))}."
+        raise NotFound(f"Team {door.desk.team.team!r} has no agent {agent[:100]!r}. {rest}")

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import time
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -18,6 +19,8 @@ __all__ = ["add"]
 PANEL = "People"
 TICKET = Annotated[str, typer.Argument(help="Number or id.", metavar="TICKET")]
 WHY = Annotated[str, typer.Option(help="Why; it stands in the ticket's story.")]
+MOST_SHOWN = 120  # characters of a value
+MOST_OTHERS = 12  # arguments that are no terms
 MARKS = {"approval": "?", "question": "…", "blocked": "▣", "ticket": "○"}
 
 
@@ -143,16 +146,45 @@ def _table(items: list[dict[str, Any]]) -> Table:
     for name in ("", "ticket", "asks", "who asks", "until"):
         table.add_column(name, overflow="fold", no_wrap=name in ("", "ticket", "until"))
     for item in items:
-        asks = item["action"] or item["title"]
-        shown = ", ".join(f"{k}={v}" for k, v in item["arguments"].items() if k not in item["terms"])
-        lines = [asks + (f" ({shown})" if shown else ""), item["asks"][:300]]
-        lines += [f"confirms {t}: {item['arguments'].get(t)}" for t in item["terms"] if t not in item["missing"]]
-        lines += [f"missing: {', '.join(item['missing'])}"] if item["missing"] else []
+        text = "\n".join(dict.fromkeys(line for line in _lines(item) if line))
         until = in_time(item["until"], now) if item["until"] else "-"
         mark = f"{MARKS.get(item['kind'], ' ')} {item['kind']}"
-        text = "\n".join(dict.fromkeys(line for line in lines if line))
         table.add_row(mark, item["number"], plain(text), plain(item["asked_by"]), until)
     return table
+
+
+def _lines(item: dict[str, Any]) -> list[str]:
+    """What is asked, the terms a yes confirms, then the rest. Each part is one line: what somebody wrote must not look
+    like a term."""
+    arguments, terms = item["arguments"], item["terms"]
+    asked = _line(item["action"] or item["title"])
+    rest = sorted((name for name in arguments if name not in terms), key=lambda name: name != "title")
+    others = [f"{_line(name)[:40]}={_value(arguments[name])}" for name in rest]
+    more = f" and {len(others) - MOST_OTHERS} more" if len(others) > MOST_OTHERS else ""
+    given = {_line(item["title"]), _line(item["asks"])} - {asked, ""}
+    return [
+        asked,
+        *(f"confirms {_line(t)}: {_value(arguments.get(t))}" for t in terms if t not in item["missing"]),
+        f"missing: {', '.join(map(_line, item['missing']))}" if item["missing"] else "",
+        f"with {', '.join(others[:MOST_OTHERS])}{more}" if others else "",
+        f"for: {_quoted(item['title'])}" if _line(item["title"]) in given else "",
+        f"says: {_quoted(item['asks'], 300)}" if _line(item["asks"]) in given else "",
+    ]
+
+
+def _value(value: Any) -> str:
+    """A value as one line of JSON, at most 120 characters."""
+    text = _line(json.dumps(value, ensure_ascii=False))
+    return text if len(text) <= MOST_SHOWN else f"{text[: MOST_SHOWN - 1]}…"
+
+
+def _quoted(text: str, most: int = MOST_SHOWN) -> str:
+    text = _line(text)
+    return json.dumps(text if len(text) <= most else f"{text[: most - 1]}…", ensure_ascii=False)
+
+
+def _line(text: str) -> str:
+    return " ".join(str(text).split())
 
 
 def _how(items: list[dict[str, Any]]) -> str:

@@ -201,6 +201,22 @@ def test_the_inbox_holds_approvals_and_questions_for_those_they_are_for(desk: De
     assert item.answer_with == f"shiftlead approve {approval.number}"
     assert [i.asks for i in inbox(desk, "mia")] == ["Which order?"]
     assert inbox(desk, parent.prefers) == []
+    with pytest.raises(NotFound, match="Did you mean 'felix_ceo'"):
+        inbox(desk, "felix_ceoo")
+    with pytest.raises(NotFound, match="nobody called"):
+        inbox(desk, "m" * 100_000)
+
+
+def test_the_inbox_cuts_what_is_long_and_keeps_the_terms(desk: Desk) -> None:
+    """I17: a list of two thousand must not carry their whole texts; `show` has them."""
+    parent = a_working_ticket(desk)
+    given = {f"a{n}": "x" * 1_000 for n in range(90)} | {"scope": "checkout only"}
+    desk.report(parent.id, parent.token, AskHuman(action="start_work", arguments=given, why="y"), agent="iris_support")
+    approval = desk.find(desk.find(parent.id).awaits[0])
+    triaged(desk, approval, named="felix_ceo", needs=[], context=approval.context | {"confirms": ["scope"]})
+    [item] = inbox(desk, "felix_ceo")
+    assert next(iter(item.arguments.items())) == ("scope", "checkout only")
+    assert len(str(item.as_dict())) < 30_000
 
 
 def test_an_agent_cannot_wake_its_own_ticket(desk: Desk) -> None:

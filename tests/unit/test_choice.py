@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from datetime import UTC, datetime
 from typing import Any
 
 import pytest
@@ -41,6 +42,17 @@ def test_who_is_away_gets_nothing_and_the_reason_is_said(facts: dict[str, Any], 
     """EN-04, FO-09."""
     choice = choose(a_ticket(), agents(iris=facts), NOW)
     assert (choice.agent, choice.reasons, choice.blockers) == (None, [words], ["iris"])
+
+
+def test_a_time_on_another_day_is_said_with_its_date() -> None:
+    """EN-04: a time of day alone means today."""
+    day = 86_400.0
+    at = {"busy_until": NOW + 19 * 3600, "meeting_until": NOW + 2 * day, "off_until": NOW + 1e12}
+    said = {name: AgentFacts("iris", frozenset(), 1, **{name: until}).away(NOW) for name, until in at.items()}
+    assert said["busy_until"] == "iris is busy until 03:00:00 UTC"
+    later = datetime.fromtimestamp(NOW + 2 * day, UTC)
+    assert said["meeting_until"] == f"iris is in a meeting until {later:%Y-%m-%d} 08:00:00 UTC"
+    assert said["off_until"].startswith("iris is off duty until 9999-")
 
 
 def test_a_meeting_holds_as_a_stated_time_does_and_one_that_is_over_holds_nothing() -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 import os
 import resource
@@ -13,18 +14,24 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
+import fakeredis
 import pytest
 import typer
 
+from shiftlead.config.clock import ManualClock
+from shiftlead.config.settings import Settings
 from shiftlead.coordinator.__main__ import app, main
+from shiftlead.coordinator.cli import doors
 from shiftlead.coordinator.cli.agents import moment
 from shiftlead.coordinator.cli.demo_events import five_events
+from shiftlead.coordinator.cli.hands import _lines
 from shiftlead.coordinator.cli.output import ago, in_time
 from shiftlead.coordinator.cli.people import _signal
 from shiftlead.coordinator.cli.story import SYMBOLS, state_text
 from shiftlead.queues.errors import BadInput
 from shiftlead.queues.lifecycle import State
 from shiftlead.queues.ticket import Line
+from tests.conftest import open_desk
 
 HELP = [sys.executable, "-m", "shiftlead.coordinator", "--help"]
 HEAVY = {"celery", "sqlalchemy", "sqlmodel", "fastapi", "openai", "redis", "httpx2", "pydantic_settings"}
@@ -132,6 +139,14 @@ def test_the_commands_are_those_that_are_promised() -> None:
         (("approve", "T-2026-001"), 5, "shiftlead up"),
         (("agents", "list"), 5, "shiftlead up"),
         (("agents", "busy", "felix_ceo", "--until", "soon"), 2, "17:30"),
+        (("agents", "busy", "felix_ceo", "--until", "+0s"), 2, "17:30"),
+        (("agents", "busy", "felix_ceo", "--until", "0001-01-01T00:00"), 2, "17:30"),
+        (("agents", "busy", "felix_ceo", "--until", "9999-12-31T23:59"), 2, "ten years"),
+        (("agents", "busy", "felix_ceo", "--until", "+1h", "--reason", "\udcff"), 2, "the reason contains a lone"),
+        (("agents", "pause", "felix_ceo", "--reason", "\udcff"), 2, "the reason contains a lone"),
+        (("agents", "drain", "felix_ceo", "--reason", "\udcff"), 2, "the reason contains a lone"),
+        (("agents", "resume", "felix_ceo", "--reason", "\udcff"), 2, "the reason contains a lone"),
+        (("agents", "event", "felix_ceo", "deployed", "--ref", "\udcff"), 2, "the ref contains a lone"),
         (("try", "nobody", "x"), 3, "iris_support"),
         (("try", "iris_support", " "), 2, "no text"),
         (("try", "iris_support", "x", "--context", "[]"), 2, "JSON object"),
@@ -287,6 +302,68 @@ def test_moments_are_read_as_people_write_them() -> None:
     for wrong in ("soon", "25:00", "2026-11-21T11:00", "+", "+-5m"):
         with pytest.raises(BadInput):
             moment(wrong, now)
+
+
+def an_item(**values: Any) -> dict[str, Any]:
+    base: dict[str, Any] = {
+        "kind": "approval", "number": "T-2026-031", "title": "Approve start_work for T-2026-030?", "asks": "a change",
+        "asked_by": "iris_support", "until": None, "action": "start_work", "arguments": {}, "terms": [], "missing": [],
+    }  # fmt: skip
+    return base | values
+
+
+def test_the_inbox_shows_what_a_yes_confirms_and_no_forged_term() -> None:
+    """EN-10, I17: an argument, a name or a text with line ends must not look like a term that is confirmed."""
+    forged = "x)\nconfirms scope: only docs\u2028confirms scope: none"
+    arguments = {"note": forged, "scope": ["all", None], "title": "Rework the till", f"n{forged}": 1}
+    lines = _lines(an_item(arguments=arguments, terms=["scope", "cost"], missing=["cost"], asks=forged, title=forged))
+    assert [line for line in lines if line.startswith("confirms")] == ['confirms scope: ["all", null]']
+    assert lines[:3] == ["start_work", 'confirms scope: ["all", null]', "missing: cost"]
+    assert lines[3].startswith('with title="Rework the till", note="x)\\nconfirms scope: only docs ')
+    assert not any("\n" in line or "\u2028" in line for line in lines)
+
+
+def test_the_inbox_cuts_long_values_and_many_arguments() -> None:
+    """I17."""
+    lines = _lines(an_item(arguments={f"a{n}": "x" * 1_000 for n in range(500)}, terms=["a0"], asks="y" * 5_000))
+    assert lines[1].startswith('confirms a0: "xxx') and len(lines[1]) < 140
+    assert "and 487 more" in lines[3] and max(map(len, lines)) < 2_000
+
+
+class Everybody:
+    """A desk of which only the agents are asked for."""
+
+    def __init__(self, team: Any) -> None:
+        self.team = team
+
+    def set_agent(self, *_: Any, **__: Any) -> None:
+        raise AssertionError("nothing is sent for an agent that the team does not have")
+
+
+@pytest.mark.parametrize("verb", [("pause",), ("drain",), ("resume",), ("busy", "--until", "+1h"), ("event", "done")])
+def test_a_mistyped_agent_is_told_who_was_meant(
+    verb: tuple[str, ...], team: Any, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setattr(doors, "open_door", lambda run: contextlib.nullcontext(doors.LocalDoor(Everybody(team))))  # type: ignore[arg-type]
+    command, *rest = verb
+    assert call("agents", command, "felix_ceoo", *rest) == 3
+    assert "Did you mean 'felix_ceo'?" in capsys.readouterr().err
+    assert call("agents", command, "zzz", *rest) == 3
+    assert "It has: " in capsys.readouterr().err
+
+
+def test_a_reason_is_shown_as_it_is_written_and_on_one_line(
+    team: Any, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """I17: neither markup nor what a terminal obeys."""
+    client = fakeredis.FakeRedis(decode_responses=True, server=fakeredis.FakeServer(version=(7, 0)))
+    desk = open_desk(client, team, ManualClock(1_800_000_000.0), Settings(acknowledge="redis"))
+    desk.set_agent("felix_ceo", actor="person:x", reason="[red]x[/]\x1b[2J\nforged ✔ free", paused=True)
+    monkeypatch.setattr(doors, "local_desk", lambda run: contextlib.nullcontext(desk))
+    assert call("agents", "list") == 0
+    said = capsys.readouterr().out
+    [line] = [line for line in said.splitlines() if "felix_ceo" in line]
+    assert "[red]x[/]␛[2J forged" in line and "\x1b" not in said
 
 
 def test_time_spans_are_short() -> None:

@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
+import socket
 import threading
 from collections.abc import Callable, Iterator
 from datetime import datetime, time, timedelta
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
+from time import monotonic
 from typing import Any
 from zoneinfo import ZoneInfo
 
@@ -18,9 +21,18 @@ from structlog.testing import capture_logs
 from shiftlead.config.clock import ManualClock
 from shiftlead.config.settings import Settings
 from shiftlead.config.team import Team
+from shiftlead.coordinator import icalendar_events as reader
 from shiftlead.coordinator import meetings as module
-from shiftlead.coordinator.icalendar_events import CannotRead, Occurrence, mail_addresses, occurrences, worked_out
-from shiftlead.coordinator.meetings import Meeting, Meetings, download
+from shiftlead.coordinator.icalendar_events import (
+    CannotRead,
+    Occurrence,
+    download,
+    fetch,
+    mail_addresses,
+    occurrences,
+    worked_out,
+)
+from shiftlead.coordinator.meetings import Meeting, Meetings
 
 SETTINGS = Settings()
 MINUTE, HOUR, DAY = 60.0, 3600.0, 86_400.0
@@ -161,6 +173,46 @@ def test_a_private_meeting_does_not_tell_what_it_is() -> None:
     assert [o.summary for o in occurrences(ical(event("0900", "1000", summary="")), now=NINE)] == ["busy"]
     long = occurrences(ical(event("0900", "1000", "CLASS:PUBLIC", summary="a" * 500 + "\\nb")), now=NINE)
     assert [len(o.summary) for o in long] == [200]
+
+
+def test_a_summary_is_one_line_that_no_terminal_obeys() -> None:
+    """I17: an invitation by anybody stands in `agents list` and in tickets' stories."""
+    hostile = "a\\nb\x1b[31mc\u202ed\u2066e\u2028f\x85g\u200bh\x07"
+    [found] = occurrences(ical(event("0900", "1000", summary=hostile)), now=NINE)
+    assert found.summary == "a b [31mcde f gh"
+    [family] = occurrences(ical(event("0900", "1000", summary="\U0001f469\u200d\U0001f467")), now=NINE)
+    assert family.summary == "\U0001f469\u200d\U0001f467", "what joins an emoji stays"
+
+
+def test_a_calendar_that_cannot_be_read_is_not_quoted(file: Path, clock: ManualClock) -> None:
+    """I15: its lines are private; neither the log nor `agents list` shows one."""
+    file.write_bytes(SESSION.replace(b"SUMMARY:", b"Layoffs of Ana\r\nSUMMARY:"))
+    meetings = Meetings(a_team(file.parent), SETTINGS, clock.now)
+    with capture_logs() as logs:
+        for data in (file.read_bytes(), b"Layoffs of Ana", b"BEGIN:VCALENDAR\r\nLayoffs of Ana\r\nEND:VCALENDAR\r\n"):
+            file.write_bytes(data)
+            meetings.refresh_now()
+            assert "Layoffs" not in meetings.problem("felix_ceo")
+    assert "no iCalendar we can read" in meetings.problem("felix_ceo")
+    assert logs and "Layoffs" not in str(logs)
+
+
+def test_a_reading_older_than_three_refresh_periods_is_said_to_be_old(file: Path, clock: ManualClock) -> None:
+    """EN-04: also where the reader stands still and no reading has failed."""
+    meetings = Meetings(a_team(file.parent), SETTINGS, clock.now)
+    meetings.refresh_now()
+    clock.advance(2 * 300)
+    meetings.refresh_now()
+    clock.advance(3 * 300)
+    assert meetings.problem("felix_ceo") == ""
+    clock.advance(1)
+    assert "good reading of it, 2026-03-27 08:10 UTC, is older than 3 refresh" in meetings.problem("felix_ceo")
+    file.unlink()
+    meetings.refresh_now()
+    assert "there is no file" in meetings.problem("felix_ceo") and "is older than 3" in meetings.problem("felix_ceo")
+    file.write_bytes(SESSION)
+    meetings.refresh_now()
+    assert meetings.problem("felix_ceo") == ""
 
 
 ALL_DAY = event(";VALUE=DATE:20260328", ";VALUE=DATE:20260330")  # Saturday and Sunday, 47 hours in Berlin
@@ -471,22 +523,97 @@ def test_nobody_there_is_said(web: Web) -> None:
         download("http://127.0.0.1:1/felix.ics")
 
 
-def test_redirects_over_https_are_followed_a_few_times_and_webcal_is_https() -> None:
+def answers_with(*addresses: str) -> Callable[..., Any]:
+    """A resolver that knows these addresses for every name."""
+    return lambda *_, **__: [(0, 0, 0, "", (address, 0)) for address in addresses]
+
+
+@pytest.mark.parametrize(
+    "address",
+    [
+        "127.0.0.1", "::1", "10.1.2.3", "192.168.0.1", "172.16.0.1", "100.64.0.1", "169.254.169.254", "fe80::1",
+        "fd00:ec2::254", "::ffff:10.0.0.1", "64:ff9b::a9fe:a9fe", "2002:7f00:1::", "0.0.0.0",
+        "168.63.129.16", "224.0.0.1",
+    ],
+)  # fmt: skip
+def test_a_redirect_never_leads_into_a_private_network(monkeypatch: pytest.MonkeyPatch, address: str) -> None:
+    """I17: whoever owns a calendar's host must not choose what the coordinator asks in its own network."""
+    asked: list[str] = []
+
+    def answer(request: httpx2.Request) -> httpx2.Response:
+        asked.append(request.url.host)
+        return httpx2.Response(302, headers={"Location": "https://inside.example/latest/meta-data"})
+
+    monkeypatch.setattr(reader.socket, "getaddrinfo", answers_with("93.184.215.14", address))
+    with pytest.raises(CannotRead, match="not on the public internet"):
+        fetch("https://old.example/felix.ics", transport=httpx2.MockTransport(answer))
+    assert asked == ["old.example"]
+
+
+def test_a_redirect_is_asked_at_the_address_that_was_looked_at(monkeypatch: pytest.MonkeyPatch) -> None:
+    """I17: a name that means another address a moment later changes nothing; the configured one is trusted as it is."""
+    seen: list[tuple[str, str, Any]] = []
+
+    def answer(request: httpx2.Request) -> httpx2.Response:
+        seen.append((request.url.host, request.headers["host"], request.extensions.get("sni_hostname")))
+        if len(seen) == 1:
+            return httpx2.Response(302, headers={"Location": "/inside"})
+        if len(seen) == 2:
+            return httpx2.Response(302, headers={"Location": "https://me:secret@new.example:8443/felix.ics"})
+        assert "authorization" not in request.headers
+        return httpx2.Response(200, content=SESSION)
+
+    monkeypatch.setattr(reader.socket, "getaddrinfo", answers_with("2606:4700::6810:84e5"))
+    assert fetch("https://10.0.0.5/felix.ics", transport=httpx2.MockTransport(answer)) == SESSION
+    assert seen[:2] == [("10.0.0.5", "10.0.0.5", None)] * 2
+    assert seen[2] == ("2606:4700::6810:84e5", "new.example:8443", "new.example")
+
+
+@pytest.mark.parametrize(
+    "drop",
+    [b"HTTP/1.1 200 O", b"HTTP/1.1 200 OK\r\nX-A: ", b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n5;x="],
+)
+def test_a_server_that_sends_byte_after_byte_is_ended_at_the_deadline(drop: bytes) -> None:
+    """I17: each byte in time, and never an end: it must not keep the next agent's calendar waiting."""
+    ended = threading.Event()
+    with socket.create_server(("127.0.0.1", 0)) as listening:
+        listening.settimeout(5)  # a busy machine may not get as far as asking
+
+        def drip() -> None:
+            with contextlib.suppress(OSError), listening.accept()[0] as peer:
+                peer.sendall(drop)
+                while not ended.wait(0.05):
+                    peer.sendall(b"a")
+
+        thread = threading.Thread(target=drip)
+        thread.start()
+        began = monotonic()
+        try:
+            with pytest.raises(CannotRead, match=r"127\.0\.0\.1 did not answer in 2 s"):
+                download(f"http://127.0.0.1:{listening.getsockname()[1]}/felix.ics", timeout_s=2)
+            assert monotonic() - began < 4
+        finally:
+            ended.set()
+            thread.join()
+
+
+def test_redirects_over_https_are_followed_a_few_times_and_webcal_is_https(monkeypatch: pytest.MonkeyPatch) -> None:
     """EN-04: as hosted calendars do it. Without a network: the answers are made here."""
 
     def answer(request: httpx2.Request) -> httpx2.Response:
         assert request.url.scheme == "https"
         if request.url.path == "/loop":
             return httpx2.Response(302, headers={"Location": "/loop"})
-        if request.url.host == "old.example":
+        if request.headers["host"] == "old.example":
             return httpx2.Response(301, headers={"Location": "https://new.example/felix.ics"})
         return httpx2.Response(200, content=SESSION)
 
+    monkeypatch.setattr(reader.socket, "getaddrinfo", answers_with("93.184.215.14"))
     made = httpx2.MockTransport(answer)
-    assert download("https://old.example/felix.ics", transport=made) == SESSION
-    assert download("webcal://new.example/felix.ics", transport=made) == SESSION
+    assert fetch("https://old.example/felix.ics", transport=made) == SESSION
+    assert fetch("webcal://new.example/felix.ics", transport=made) == SESSION
     with pytest.raises(CannotRead, match="more than 5 redirects"):
-        download("https://new.example/loop", transport=made)
+        fetch("https://new.example/loop", transport=made)
 
 
 @pytest.mark.parametrize(
@@ -495,6 +622,6 @@ def test_redirects_over_https_are_followed_a_few_times_and_webcal_is_https() -> 
 def test_only_https_or_this_machine_is_asked(address: str) -> None:
     """EN-04: whoever listens on the way must not learn when somebody is away."""
     with pytest.raises(CannotRead, match="must be https://"):
-        download(address, transport=httpx2.MockTransport(lambda _: httpx2.Response(200, content=SESSION)))
+        fetch(address, transport=httpx2.MockTransport(lambda _: httpx2.Response(200, content=SESSION)))
     with pytest.raises(CannotRead, match="not one"):
-        download("https://[half/felix.ics")
+        fetch("https://[half/felix.ics")

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator
+import tracemalloc
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -20,11 +21,16 @@ from shiftlead.config.settings import Settings
 from shiftlead.config.team import load_team
 from shiftlead.coordinator.api.app import create_app
 from shiftlead.coordinator.api.auth import create_key
+from shiftlead.coordinator.api.rooms import belongs_to
 from shiftlead.coordinator.cli import doors
 from shiftlead.coordinator.cli import enqueue as enqueue_cli
 from shiftlead.coordinator.cli import similar as similar_cli
+from shiftlead.coordinator.inbox import inbox
+from shiftlead.coordinator.similar import newest, rank
 from shiftlead.queues.desk import Desk
 from shiftlead.queues.ledger import Ledger
+from shiftlead.queues.lifecycle import Queue
+from shiftlead.queues.ticket import Ticket
 from shiftlead.queues.views import LiveView
 from tests.conftest import open_desk
 from tests.desks import a_new_ticket, an_assigned_ticket
@@ -77,6 +83,46 @@ def test_the_door_suggests_to_a_reader_and_an_agent_sees_only_its_own(connected:
         assert numbers(http, mine.number, "read", "work", agent="iris_support") == [own.number]
         assert numbers(http, foreign.number, "read", agent="iris_support") == 404
         assert numbers(http, mine.number, "enqueue") == 403
+
+
+@pytest.mark.parametrize("look", [newest, inbox], ids=["likeness", "the inbox"])
+def test_three_hundred_large_tickets_are_never_held_at_once(connected: Connected, look: Callable[[Desk], Any]) -> None:
+    """I17: 75 MB of documents are looked through in a few."""
+    desk = connected.desks[TEAM]
+    fields = {"team": TEAM, "state": "waiting", "waits_for": "requester: an answer", "context": {"x": "x" * 125_000}}
+    for n in range(300):
+        ticket = Ticket.model_validate(fields | {"id": f"i{n}", "number": f"T-2026-{n:03}", "body": "y" * 125_000})
+        connected.client.hset(desk.keys.ticket(ticket.id), "doc", ticket.model_dump_json())
+        connected.client.zadd(desk.keys.queue(Queue.ACTIVE), {ticket.id: n})
+    tracemalloc.start()
+    try:
+        found = look(desk)
+        _, peak = tracemalloc.get_traced_memory()
+    finally:
+        tracemalloc.stop()
+    assert len(found) == 300
+    assert peak < 8_000_000
+    assert getattr(found[0], "number", "") in ("T-2026-000", "T-2026-299")
+
+
+def test_what_likeness_keeps_of_a_ticket_is_enough_for_the_door_and_the_ranking(connected: Connected) -> None:
+    """EN-02, I16: the cut ticket is as visible, and as like, as the whole one."""
+    desk = connected.desks[TEAM]
+    own = an_assigned_ticket(desk, "iris_support", reporter="bob", links=["https://ci.example/jobs/1173"], **SAID)
+    asked = a_new_ticket(desk, reporter="ada", **SAID)
+    [kept] = [t for t in newest(desk) if t.id == own.id]
+    assert belongs_to(kept, "iris_support") and not belongs_to(kept, "bela")
+    assert rank(asked, [kept]) == rank(asked, [own]) != []
+
+
+def test_the_door_knows_no_inbox_of_somebody_who_was_mistyped(connected: Connected) -> None:
+    """EN-10: an empty list would say that nothing waits."""
+    app = create_app(connected, [TEAM])  # type: ignore[arg-type]
+    key = create_key(connected.ledger, TEAM, "test", ("approve",))
+    with TestClient(app, headers={"Authorization": f"Bearer {key}"}) as http:
+        answer = http.get("/v1/inbox", params={"for": "felix_ceoo"})
+        assert answer.status_code == 404 and "Did you mean 'felix_ceo'?" in answer.text
+        assert http.get("/v1/inbox", params={"for": "felix_ceo"}).json() == []
 
 
 @pytest.fixture
