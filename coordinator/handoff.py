@@ -51,7 +51,7 @@ def answer_of(child: Ticket) -> dict[str, Any]:
         answer["bound"] = child.context["bound"]
     if child.state is not State.RESOLVED:
         answer["error"] = result.get("error") or child.reason
-    if child.type == "approval" and child.context.get("hash"):
+    if child.type == "approval":
         approved = child.state is State.RESOLVED and result.get("decision") == "approve"
         answer |= {
             "decision": "approve" if approved else "deny",

@@ -360,6 +360,7 @@ def test_a_reason_is_shown_as_it_is_written_and_on_one_line(
     desk = open_desk(client, team, ManualClock(1_800_000_000.0), Settings(acknowledge="redis"))
     desk.set_agent("felix_ceo", actor="person:x", reason="[red]x[/]\x1b[2J\nforged ✔ free", paused=True)
     monkeypatch.setattr(doors, "local_desk", lambda run: contextlib.nullcontext(desk))
+    monkeypatch.setenv("COLUMNS", "200")  # wide enough for the reason to stand in one line
     assert call("agents", "list") == 0
     said = capsys.readouterr().out
     [line] = [line for line in said.splitlines() if "felix_ceo" in line]
