@@ -24,6 +24,7 @@ from .cli import (
     stub_llm,
     teams,
     tickets,
+    try_agent,
     work,
 )
 from .cli.output import EXIT_CODES
@@ -40,8 +41,8 @@ app = typer.Typer(
     context_settings={"help_option_names": ["-h", "--help"]},
 )
 PARTS = (
-    run, demo, enqueue, tickets, similar, people, hands, agents, numbers, work, teams, audit, housekeeping, simulate,
-    stub_llm,
+    run, demo, enqueue, tickets, similar, people, hands, agents, numbers, try_agent, work, teams, audit, housekeeping,
+    simulate, stub_llm,
 )  # fmt: skip
 for part in PARTS:
     part.add(app)

@@ -1,8 +1,7 @@
-"""Agents from the command line: `try` runs a brain on one ticket in memory, `work` runs any program as an agent."""
+"""`shiftlead work`: any program as an agent, from the command line. It pulls, as an outside agent does over HTTP."""
 
 from __future__ import annotations
 
-import json
 import os
 import shlex
 import shutil
@@ -11,14 +10,14 @@ import socket
 import threading
 import time
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from .output import Run, command, plain
+from .output import Run, command
 
 if TYPE_CHECKING:
-    from shiftlead.agents.agent import Agent, Report, Work
+    from shiftlead.agents.agent import Agent, Report
     from shiftlead.queues.desk import Desk
     from shiftlead.queues.ticket import Ticket
 
@@ -33,13 +32,6 @@ REPORT_EXAMPLE = '{"kind": "resolved", "reply": "Your order is on its way.", "su
 def add(app: typer.Typer) -> None:
     """Register the commands of this file."""
     command(
-        app, "try", panel=PANEL,
-        examples=[
-            "shiftlead try iris_support 'I was charged twice for order 4711'",
-            """shiftlead try --team acme greeter 'hello' --context '{"tier": "basic"}' --steps earlier.json --json""",
-        ],
-    )(try_agent)  # fmt: skip
-    command(
         app, "work", panel=PANEL,
         examples=[
             "shiftlead work --agent devin_engineering --exec './my_agent.sh'",
@@ -48,59 +40,6 @@ def add(app: typer.Typer) -> None:
             'Others: {"kind": "ask_requester", "question": "..."}  {"kind": "failed", "error": "..."}',
         ],
     )(work)  # fmt: skip
-
-
-def try_agent(
-    run: Run,
-    agent: Annotated[str, typer.Argument(help="An agent of the team.")],
-    text: Annotated[str, typer.Argument(help="The ticket's text.")],
-    type: Annotated[str | None, typer.Option(help="Type of the ticket; default: what the agent can first.")] = None,
-    customer: Annotated[str, typer.Option(help="Whom it is about.")] = "",
-    context: Annotated[str | None, typer.Option(help="Free facts, a JSON object.")] = None,
-    steps: Annotated[Path | None, typer.Option(help="JSON file with the results of earlier steps, by name.")] = None,
-) -> None:
-    """Run an agent's brain on one ticket, here and now. Nothing is stored and no server is needed."""
-    from shiftlead.agents.agent import as_report
-    from shiftlead.agents.brain_check import load_brain
-    from shiftlead.config.team import load_team
-    from shiftlead.queues.errors import BadInput, NotFound
-
-    from .doors import use_running_team
-
-    use_running_team(run)
-    team = load_team(run.settings.team, run.settings, overlay=run.settings.overlay)
-    if agent not in team.agents:
-        raise NotFound(f"Team {team.team!r} has no agent {agent!r}. It has: {', '.join(team.agents)}.")
-    spec = team.agents[agent]
-    if spec.human or spec.brain == "outside":
-        raise BadInput(f"{agent} is a person or an agent from outside: there is no brain to run.", field="agent")
-    brain = load_brain(team, agent, run.settings)
-    made = _work_in_memory(
-        team, agent, text, type or spec.can[0], customer, _object(context, "--context") if context else {},
-        _file_object(steps) if steps else {},
-    )  # fmt: skip
-    started = time.monotonic()
-    try:
-        report = as_report(brain.handle(made))
-    except BadInput:
-        raise
-    except Exception as error:
-        if os.environ.get("SHIFTLEAD_DEBUG"):
-            raise
-        raise RuntimeError(
-            f"{agent}'s brain ({spec.brain}) raised {type_name(error)}: {error}{_place(error)}"
-        ) from error
-    took_s = time.monotonic() - started
-    from rich.panel import Panel
-
-    from .story import report_parts
-
-    title, body = report_parts(report.model_dump())
-    below = f"{spec.brain}, {took_s * 1000:.0f} ms, nothing stored"
-    run.say(
-        report.model_dump(mode="json"),
-        Panel(plain(body), title=plain(f"{agent}: {title}"), title_align="left", subtitle=plain(below)),
-    )  # fmt: skip
 
 
 def work(
@@ -127,11 +66,13 @@ def work(
         if agent not in desk.team.agents:
             raise NotFound(f"Team {desk.team.team!r} has no agent {agent!r}. It has: {', '.join(desk.team.agents)}.")
         _warn_of_rivals(run, desk, agent)
-        before = signal.signal(signal.SIGTERM, _interrupt)
+        stop = _Stop()
+        before = {number: signal.signal(number, stop) for number in (signal.SIGTERM, signal.SIGINT)}
         try:
-            _Puller(run, desk, agent, brain).pull(once)
+            _Puller(run, desk, agent, brain, stop).pull(once)
         finally:
-            signal.signal(signal.SIGTERM, before)
+            for number, handler in before.items():
+                signal.signal(number, handler)
 
 
 def _refuse_not_executable(program: str) -> None:
@@ -176,11 +117,33 @@ def _warn_of_rivals(run: Run, desk: Desk, agent: str) -> None:
     )
 
 
+class _Stop:
+    """A handler of signals: ends what is running, but never between a claim and the care for the claimed ticket, which
+    would then wait for its lease to run out (I19)."""
+
+    def __init__(self) -> None:
+        self._held = self._asked = False
+
+    def __call__(self, *_: object) -> None:
+        self._asked = True
+        if not self._held:
+            raise KeyboardInterrupt
+
+    def hold(self) -> None:
+        self._held = True
+
+    def release(self) -> None:
+        """Raises KeyboardInterrupt when a signal came meanwhile."""
+        self._held = False
+        if self._asked:
+            raise KeyboardInterrupt
+
+
 class _Puller:
     """Claims, runs the program, reports; a thread renews the lease meanwhile."""
 
-    def __init__(self, run: Run, desk: Desk, agent: str, brain: Agent) -> None:
-        self.run, self.desk, self.agent, self.brain = run, desk, agent, brain
+    def __init__(self, run: Run, desk: Desk, agent: str, brain: Agent, stop: _Stop) -> None:
+        self.run, self.desk, self.agent, self.brain, self.stop = run, desk, agent, brain, stop
         self.worker = f"{desk.team.team}.{agent}@{socket.gethostname()}:{os.getpid()}:{int(time.time() * 1000)}"
 
     def pull(self, once: bool) -> None:
@@ -199,8 +162,10 @@ class _Puller:
         pause = LOOK_S
         try:
             while True:
+                self.stop.hold()
                 ticket = desk.claim_next(self.agent, self.worker)
                 if ticket is None:
+                    self.stop.release()
                     time.sleep(pause)
                     pause = min(LONGEST_LOOK_S, pause * 1.3)
                     continue
@@ -219,6 +184,7 @@ class _Puller:
         renewing = threading.Thread(target=self._renew, args=(ticket, over, lost), daemon=True)
         renewing.start()
         try:
+            self.stop.release()
             report = self.brain.handle(build_work(self.desk, ticket, self.desk.team))
             if lost.is_set():
                 raise Refused("somebody else holds it now; the report was dropped")
@@ -231,6 +197,7 @@ class _Puller:
             self.run.say({"number": ticket.number, "error": str(error)}, f"✘ {ticket.number} given back: {error}")
             return
         except BaseException:
+            self.stop.hold()
             self._give_back(ticket, "its program was stopped")
             raise
         finally:
@@ -274,69 +241,3 @@ class _Puller:
             self.desk.hand_back(ticket.id, ticket.token, reason=reason, actor=f"agent:{self.agent}")
         except ShiftleadError as error:
             self.run.remark(f"{ticket.number} could not be given back ({error}); its lease does it.")
-
-
-def _work_in_memory(
-    team: Any, agent: str, text: str, type: str, customer: str, context: dict[str, Any], steps: dict[str, Any]
-) -> Work:
-    """A Work as the worker would build it, for a ticket that exists nowhere."""
-    from shiftlead.agents.agent import Work
-    from shiftlead.queues.errors import BadInput
-    from shiftlead.queues.lifecycle import State
-    from shiftlead.queues.ticket import Line, Ticket, check_text
-
-    check_text(text, "the text")
-    if not text.strip():
-        raise BadInput("The ticket has no text.", field="text")
-    spec, now = team.agents[agent], time.time()
-    first = next(line.strip() for line in text.splitlines() if line.strip())
-    number = f"T-{time.gmtime(now).tm_year}-000"
-    ticket = Ticket(
-        id="try", number=number, team=team.team, team_version=team.version, type=type, title=first[:140], body=text,
-        source="try", customer=customer, context=context, needs=[type] if type in spec.can else [spec.can[0]],
-        steps=steps, state=State.WORKING, assigned_to=agent, worker="try", token=1, created_at=now, updated_at=now,
-        due=now, assigned_at=now, trace_id="try",
-    )  # fmt: skip
-    line = Line(ticket="try", number=number, seq=1, move="accept", actor="door:try", at=now, after="new")
-    return Work(
-        agent=agent, role=spec.role, ticket=ticket, token=1, history=[line], steps=steps, team_can=team.capabilities,
-        deadline=now + 900, trace_id="try",
-    )  # fmt: skip
-
-
-def _object(text: str, what: str) -> dict[str, Any]:
-    from shiftlead.queues.errors import BadInput
-
-    try:
-        data = json.loads(text)
-    except (ValueError, RecursionError) as error:
-        raise BadInput(f"{what}: malformed JSON: {error}.") from None
-    if not isinstance(data, dict):
-        raise BadInput(f"{what}: a JSON object is expected, this is {type_name(data)}.")
-    return data
-
-
-def _file_object(path: Path) -> dict[str, Any]:
-    from shiftlead.queues.errors import BadInput
-
-    try:
-        return _object(path.read_text(encoding="utf-8"), str(path))
-    except (OSError, UnicodeDecodeError) as error:
-        raise BadInput(f"{path} cannot be read: {error}.") from None
-
-
-def type_name(value: Any) -> str:
-    """The name of its class."""
-    return type(value).__name__
-
-
-def _place(error: BaseException) -> str:
-    """Where in the user's file it was raised."""
-    last = error.__traceback__
-    while last is not None and last.tb_next is not None:
-        last = last.tb_next
-    return f" ({last.tb_frame.f_code.co_filename}:{last.tb_lineno})" if last is not None else ""
-
-
-def _interrupt(*_: object) -> None:
-    raise KeyboardInterrupt
