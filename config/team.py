@@ -22,6 +22,11 @@ from .team_file import (
     Affinity,
     AgentSpec,
     Brief,
+    Budget,
+    Budgets,
+    Channels,
+    Check,
+    Flow,
     Gate,
     Intake,
     Keywords,
@@ -36,17 +41,20 @@ from .team_file import (
 )
 
 __all__ = [
-    "Affinity", "AgentSpec", "Brief", "Gate", "Intake", "Keywords", "Ladder", "LadderStep", "Limits", "Person",
-    "Problem", "Route", "SHIPPED", "Team", "TeamError", "TeamNotFound", "Triage", "check_team", "list_teams",
-    "load_team", "team_schema",
+    "Affinity", "AgentSpec", "Brief", "Budget", "Budgets", "Channels", "Check", "Flow", "Gate", "Intake", "Keywords",
+    "Ladder", "LadderStep", "Limits", "Person", "Problem", "Route", "SHIPPED", "Team", "TeamError", "TeamNotFound",
+    "Triage", "check_team", "list_teams", "load_team", "team_schema",
 ]  # fmt: skip
 
 SHIPPED = Path(__file__).parent / "teams"
 PARTS = {
     "affinity": Affinity, "agents": AgentSpec, "people": Person, "routes": Route, "escalations": Ladder, "gates": Gate,
-    "keywords": Keywords,
+    "keywords": Keywords, "review": Gate, "flows": Flow,
 }  # fmt: skip
-SECTIONS: dict[str, Any] = {"limits": Limits, "intake": Intake, "brief": Brief, "triage": Triage}
+SECTIONS: dict[str, Any] = {
+    "limits": Limits, "intake": Intake, "brief": Brief, "triage": Triage, "check": Check, "budgets": Budgets,
+    "channels": Channels,
+}  # fmt: skip
 
 
 class TeamError(ValueError):

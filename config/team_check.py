@@ -15,7 +15,7 @@ from .addresses import check_address
 from .marks import Mark, Marked
 from .rules import TICKET_FIELDS, Rule, RuleError, near, words
 from .settings import Settings
-from .team_file import Team
+from .team_file import Gate, Team
 
 __all__ = ["Problem", "find_problems", "rule_place"]
 
@@ -68,6 +68,7 @@ class _Check:
         yield from self._routes()
         yield from self._ladders()
         yield from self._gates()
+        yield from self._ways()
         yield from self._slots()
         yield from self._addresses()
         yield from self._keywords()
@@ -159,22 +160,38 @@ class _Check:
                 )
 
     def _gates(self) -> Iterator[Problem]:
-        for index, gate in enumerate(self.team.gates):
-            at = ("gates", index, "approver")
-            if gate.approver not in self._who():
-                yield self._unknown("error", at, f"unknown approver {gate.approver!r}", gate.approver, self._who())
-            agent = self.team.agents.get(gate.approver)
+        for word, gates in (("gates", self.team.gates), ("review", self.team.review)):
+            for index, gate in enumerate(gates):
+                yield from self._gate(gate, (word, index))
+
+    def _gate(self, gate: Gate, at: tuple[str | int, ...]) -> Iterator[Problem]:
+        for word, who in (("approver", gate.approver), ("then", gate.then)):
+            if who is None:
+                continue
+            if who not in self._who():
+                yield self._unknown("error", (*at, word), f"unknown approver {who!r}", who, self._who())
+            agent = self.team.agents.get(who)
             if gate.human and agent is not None and not agent.human:
-                yield self._at("error", at, f"only a person may say yes here, and {gate.approver} is not `human: true`")
-            if gate.then is not None and gate.then not in self._who():
-                then = ("gates", index, "then")
-                yield self._unknown("error", then, f"unknown approver {gate.then!r}", gate.then, self._who())
-            next_one = self.team.agents.get(gate.then or "")
-            if gate.human and next_one is not None and not next_one.human:
-                then = ("gates", index, "then")
-                yield self._at("error", then, f"only a person may say yes here, and {gate.then} is not `human: true`")
-            if gate.then == gate.approver:
-                yield self._at("warning", ("gates", index, "then"), f"{gate.then} has let it expire already")
+                yield self._at("error", (*at, word), f"only a person may say yes here, and {who} is not `human: true`")
+        if gate.then == gate.approver:
+            yield self._at("warning", (*at, "then"), f"{gate.then} has let it expire already")
+
+    def _ways(self) -> Iterator[Problem]:
+        """Flows, the quality check, and who stands in for whom."""
+        team = self.team
+        for index, flow in enumerate(team.flows):
+            yield from self._needs_each(flow.steps, ("flows", index, "steps"))
+        if team.check is not None and len(able := team.agents_for([team.check.by])) < 2:
+            lacks = f"only {able[0]} can" if able else "nobody can"
+            yield self._at(
+                "warning" if able else "error", ("check", "by") if able else ("check",), f"{lacks} {team.check.by!r}"
+                + (", and nobody looks at a reply of its own" if able else ", so no reply would ever leave"),
+            )  # fmt: skip
+        for name, agent in team.agents.items():
+            yield from self._needs_each(agent.stands_in_for, ("agents", name, "stands_in_for"))
+            for path in agent.knowledge:
+                if path != "knowledge" and not (team.folder / path).exists():
+                    yield self._at("warning", ("agents", name, "knowledge"), f"there is no {path!r} in its folder")
 
     def _addresses(self) -> Iterator[Problem]:
         told = [(("agents", n, "notify"), a.notify) for n, a in self.team.agents.items()]
@@ -215,6 +232,9 @@ class _Check:
             *((("routes", i, "when"), r.when) for i, r in enumerate(self.team.routes)),
             *((("escalations", i, "when"), r.when) for i, r in enumerate(self.team.escalations)),
             *((("gates", i, "when"), g.when) for i, g in enumerate(self.team.gates)),
+            *((("review", i, "when"), g.when) for i, g in enumerate(self.team.review)),
+            *((("flows", i, "when"), f.when) for i, f in enumerate(self.team.flows)),
+            (("check", "when"), self.team.check.when if self.team.check else None),
             *((("affinity", i, "when"), a.when) for i, a in enumerate(self.team.affinity)),
         ]
         for at, rule in rules:
@@ -224,7 +244,7 @@ class _Check:
             problem = rule.try_samples(sample_ticket())
             if problem:
                 yield self._at("error", at, f"this rule can never be evaluated: {problem}")
-            if at[0] != "gates" and rule.fields("action"):
+            if at[0] not in ("gates", "review") and rule.fields("action"):
                 yield self._at("warning", at, "`action` is only known in gates: this rule will not match")
 
     def _reach(self) -> Iterator[Problem]:
@@ -237,10 +257,12 @@ class _Check:
         reached |= {c for ladder in team.escalations for step in ladder.ladder for c in step.widen or []}
         reached |= set(team.aliases.values())
         named = {step.target for ladder in team.escalations for step in ladder.ladder}
-        named |= {who for gate in team.gates for who in (gate.approver, gate.then or "")}
+        reached |= {c for flow in team.flows for c in flow.steps} | ({team.check.by} if team.check else set())
+        named |= {who for gate in [*team.gates, *team.review] for who in (gate.approver, gate.then or "")}
         named |= {c for a in team.agents.values() for c in a.hands_off_to}
         for name, agent in team.agents.items():
-            if name not in named and not reached & set(agent.can) and not agent.examples:
+            able = {*agent.can, *agent.stands_in_for}
+            if name not in named and not reached & able and not agent.examples:
                 yield self._at(
                     "warning", ("agents", name), f"no route, gate, ladder or example leads to {name}: only tickets "
                     f"whose type or needs say {' or '.join(agent.can)} reach it", key=True,

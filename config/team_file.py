@@ -6,89 +6,36 @@ Times are written as 30m, 4h or 30_minutes and kept in seconds.
 from __future__ import annotations
 
 import hashlib
-import re
 from datetime import date
 from functools import cached_property
 from pathlib import Path
-from typing import Annotated, Any, Literal
+from typing import Annotated, Any
 
-from pydantic import (
-    BaseModel,
-    BeforeValidator,
-    ConfigDict,
-    Field,
-    PlainSerializer,
-    PlainValidator,
-    WithJsonSchema,
-    field_validator,
-    model_validator,
+from pydantic import Field, field_validator, model_validator
+
+from .rules import near
+from .team_sections import (
+    Affinity,
+    Brief,
+    Budget,
+    Budgets,
+    Channels,
+    Check,
+    Flow,
+    Intake,
+    Keywords,
+    Limits,
+    Triage,
 )
-
-from .calendar import Hours
-from .duration import duration_s
-from .rules import Rule, near
+from .team_types import PRIORITIES, Brain, Capability, Id, Priority, Seconds, Sentence, Strict, Type, When, WorkingHours
 
 __all__ = [
-    "Affinity", "AgentSpec", "Brief", "Gate", "Intake", "Keywords", "Ladder", "LadderStep", "Limits", "PRIORITIES",
-    "Person", "Priority", "Route", "Team", "TeamFile", "Triage",
+    "Affinity", "AgentSpec", "Brief", "Budget", "Budgets", "Channels", "Check", "Flow", "Gate", "Intake", "Keywords",
+    "Ladder", "LadderStep", "Limits", "PRIORITIES", "Person", "Priority", "Route", "Team", "TeamFile", "Triage",
 ]  # fmt: skip
 
-Priority = Literal["urgent", "high", "normal", "low"]
-PRIORITIES: dict[str, float] = {"urgent": 300.0, "high": 1800.0, "normal": 14400.0, "low": 86400.0}
 
-Id = Annotated[str, Field(pattern=r"^[a-z][a-z0-9_]{0,63}$")]
-Capability = Annotated[str, Field(pattern=r"^[a-z][a-z0-9_.-]{0,99}$")]
-Type = Annotated[str, Field(min_length=1, max_length=100)]
-Sentence = Annotated[str, Field(min_length=1, max_length=500)]
-Brain = Annotated[
-    str,
-    Field(
-        pattern=r"^(offline|openai|outside|python:[A-Za-z_][\w.]*:[A-Za-z_][\w.]*|exec:\s*\S.*)$",
-        description="offline, openai, outside, python:module:function or exec:command",
-    ),
-]
-Seconds = Annotated[
-    float,
-    BeforeValidator(lambda v: v if isinstance(v, bool) else duration_s(v)),
-    WithJsonSchema({"type": ["string", "number"], "examples": ["30m", "4h"]}),
-]
-
-
-def _rule(value: Any) -> Rule:
-    if isinstance(value, Rule):
-        return value
-    if not isinstance(value, str) or not value.strip():
-        raise ValueError('a condition is a text like: ticket.type == "bug"')
-    return Rule(value)
-
-
-def _hours(value: Any) -> Hours:
-    if isinstance(value, Hours):
-        return value
-    if not isinstance(value, str):
-        raise ValueError("hours are a text like: Mon-Fri 08:00-18:00 Europe/Berlin")
-    return Hours(value)
-
-
-When = Annotated[
-    Rule,
-    PlainValidator(_rule),
-    PlainSerializer(lambda r: r.source, return_type=str),
-    WithJsonSchema({"type": "string", "description": "CEL over ticket, action, customer, steps, now"}),
-]
-WorkingHours = Annotated[
-    Hours,
-    PlainValidator(_hours),
-    PlainSerializer(lambda h: h.text, return_type=str),
-    WithJsonSchema({"type": "string", "examples": ["Mon-Fri 08:00-18:00 Europe/Berlin"]}),
-]
-
-
-class _Strict(BaseModel):
-    model_config = ConfigDict(extra="forbid", frozen=True, allow_inf_nan=False)
-
-
-class AgentSpec(_Strict):
+class AgentSpec(Strict):
     """One agent. Its name is the key in `agents`."""
 
     role: Annotated[str, Field(pattern=r"^[a-z][a-z0-9_-]*$", description="names roles/<role>.md")]
@@ -113,16 +60,29 @@ class AgentSpec(_Strict):
         list[Annotated[str, Field(pattern=r"^[a-z][a-z0-9_]{0,63}( live)?$")]],
         Field(description="tools it may use; what cannot be undone is only tried out unless it says: NAME live"),
     ] = []
+    model: Annotated[str | None, Field(min_length=1, description="model it thinks with; empty = the setting")] = None
+    temperature: Annotated[float | None, Field(ge=0, le=2, description="empty = the setting")] = None
+    prompts: Annotated[
+        dict[Id, Annotated[str, Field(min_length=1)]],
+        Field(description="versions that are compared: name to its page in place of roles/<role>.md"),
+    ] = {}
+    knowledge: Annotated[list[str], Field(description="folders or pages it knows, in the team's folder")] = [
+        "knowledge"
+    ]
+    stands_in_for: Annotated[
+        list[Capability], Field(description="taken only while nobody else who can is available")
+    ] = []
+    budget: Annotated[Budget | None, Field(description="of this agent, a day; empty = the team's for agents")] = None
 
 
-class Person(_Strict):
+class Person(Strict):
     """Somebody who is told things and may decide, but pulls no tickets."""
 
     notify: Annotated[str, Field(min_length=1, description="address: mailto://..., https://...")]
     can: list[Capability] = []
 
 
-class Route(_Strict):
+class Route(Strict):
     """Which capability a ticket needs. Without `when` it is the catch-all."""
 
     when: When | None = None
@@ -132,7 +92,7 @@ class Route(_Strict):
     category: Type | None = None
 
 
-class LadderStep(_Strict):
+class LadderStep(Strict):
     """After this long in open state: tell somebody, give it to somebody, or let others take it too."""
 
     after_s: Seconds = Field(alias="after")
@@ -152,13 +112,13 @@ class LadderStep(_Strict):
         return self.notify or self.reassign or ""
 
 
-class Ladder(_Strict):
+class Ladder(Strict):
     when: When | None = None
     hours: Annotated[WorkingHours | None, Field(description="outside of them its clock stands")] = None
     ladder: Annotated[list[LadderStep], Field(min_length=1)]
 
 
-class Gate(_Strict):
+class Gate(Strict):
     """An action that needs a yes first."""
 
     when: When
@@ -169,69 +129,10 @@ class Gate(_Strict):
     confirms: Annotated[
         list[Type], Field(description="arguments that must be filled in before anybody can say yes")
     ] = []
+    reason: Annotated[Type | None, Field(description="why it asks, in a word: refund_over_threshold")] = None
 
 
-class Affinity(_Strict):
-    """A ticket goes to whoever did something a moment ago: the one who deployed watches the deployment."""
-
-    when: When | None = None
-    event: Type
-    within_s: Seconds = Field(86_400.0, alias="within")
-
-
-class Intake(_Strict):
-    """What happens to a ticket that may have been sent before."""
-
-    join_repeats: Annotated[bool, Field(description="an exact repeat by its requester joins the open ticket")] = True
-    join_links: Annotated[bool, Field(description="a ticket with the same link joins the open one")] = True
-    per_customer: Annotated[
-        int | None, Field(ge=1, le=10_000, description="ready tickets of one customer; the others stand behind")
-    ] = None
-
-
-class Brief(_Strict):
-    """A brief for each decision-maker, every day at this time."""
-
-    at: Annotated[str, Field(description="wall clock and zone: 08:00 Europe/Berlin")]
-
-    @field_validator("at")
-    @classmethod
-    def _at(cls, value: str) -> str:
-        if not re.fullmatch(r"([01]?\d|2[0-3]):[0-5]\d \S+", value):
-            raise ValueError("a time of day and a zone, as 08:00 Europe/Berlin")
-        Hours(f"Mon-Sun 00:00-24:00 {value.partition(' ')[2]}")
-        return value
-
-
-class Keywords(_Strict):
-    """How tickets for one capability sound. A cue in <angle brackets> is a feature, as <stack trace>."""
-
-    cues: list[Sentence] = []
-    sentences: list[Sentence] = []
-
-
-class Limits(_Strict):
-    """This team's own limits; empty = the setting of the same name."""
-
-    max_handoffs: Annotated[int, Field(ge=1, le=100)] | None = None
-    max_crashes: Annotated[int, Field(ge=1, le=100)] | None = None
-    run_deadline_s: Seconds | None = Field(None, alias="run_deadline")
-
-
-class Triage(_Strict):
-    """How new tickets are read."""
-
-    floor: Annotated[
-        float,
-        Field(ge=0, le=1, description="least confidence at which the examples decide; see: triage calibrate"),
-    ] = 0.4
-    urgency_rules: Annotated[
-        Literal["impact", "source"],
-        Field(description="impact: damage is urgent (outage, data loss, ...); source: money, law and threats are"),
-    ] = "impact"
-
-
-class TeamFile(_Strict):
+class TeamFile(Strict):
     """A team.yaml."""
 
     team: Id
@@ -247,12 +148,17 @@ class TeamFile(_Strict):
     keywords: Annotated[dict[str, Keywords], Field(description="by capability or role")] = {}
     escalations: list[Ladder] = []
     gates: list[Gate] = []
+    review: Annotated[list[Gate], Field(description="looked at after the gates: flagged for a manager's yes")] = []
     limits: Limits = Limits()
     affinity: list[Affinity] = []
     intake: Intake = Intake()
     holidays: Annotated[list[date], Field(max_length=1000, description="no working hours on these days")] = []
     brief: Brief | None = None
     triage: Triage = Triage()
+    flows: Annotated[list[Flow], Field(description="pipelines; the first whose condition holds")] = []
+    check: Annotated[Check | None, Field(description="who looks at a reply before it leaves; empty = nobody")] = None
+    budgets: Budgets = Budgets()
+    channels: Channels = Channels()
 
     @field_validator("priorities", mode="before")
     @classmethod
