@@ -26,7 +26,7 @@ from shiftlead.config.team import Problem, Team, TeamError, load_team
 from shiftlead.queues.errors import BadInput
 
 from .agent import Agent
-from .brains import brain_for
+from .brains import brain_of
 
 __all__ = ["brain_problems", "load_brain", "require_brains"]
 
@@ -55,9 +55,9 @@ def load_brain(team: Team, agent: str, settings: Settings) -> Agent:
     spec = team.agents[agent]
     try:
         with contextlib.redirect_stdout(sys.stderr):
-            return brain_for(spec.brain, role=spec.role, folder=team.folder, settings=settings)
+            return brain_of(team, agent, settings)
     except BadInput as error:
-        mark = _place_in_team_file(team, agent)
+        mark = _place_in_team_file(team, agent, error.field or "brain")
         raise _Broken(mark, str(error)) from None
     except KeyboardInterrupt:
         raise
@@ -99,11 +99,11 @@ class _Broken(BadInput):
         super().__init__(str(self.problem), field="brain")
 
 
-def _place_in_team_file(team: Team, agent: str) -> Mark:
-    """Where the team file names the agent's brain."""
+def _place_in_team_file(team: Team, agent: str, key: str = "brain") -> Mark:
+    """Where the team file says that of the agent."""
     file = team.folder / "team.yaml"
     with contextlib.suppress(OSError, MarkedError):
-        return read_marked(file).place(("agents", agent, "brain"))
+        return read_marked(file).place(("agents", agent, key))
     return Mark(file, 1, 1)
 
 

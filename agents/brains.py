@@ -27,13 +27,14 @@ import sys
 import threading
 import time
 import uuid
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from types import ModuleType
 from typing import IO, Any
 
 from shiftlead.config.rules import near
 from shiftlead.config.settings import Settings
+from shiftlead.config.team import AgentSpec, Team
 from shiftlead.queues.errors import BadInput
 
 from .agent import Agent, Failed, Report, Work, as_report
@@ -43,7 +44,7 @@ from .offline import OfflineBrain
 from .offline_instead import OfflineInstead
 from .tools_api import ToolsFor
 
-__all__ = ["ExecBrain", "PythonBrain", "brain_for"]
+__all__ = ["ExecBrain", "PythonBrain", "brain_for", "brain_of"]
 
 BRAINS = "offline, openai, python:module:function, exec:command"
 MAX_OUTPUT = 1_000_000
@@ -53,26 +54,68 @@ READ = 65_536
 SHARED = ("PATH", "HOME", "LANG", "LANGUAGE", "TZ", "TMPDIR", "SHIFTLEAD_TEAM", "SHIFTLEAD_PACE_S")
 
 
+def brain_of(
+    team: Team, agent: str, settings: Settings, *, now: Callable[[], float] = time.time, tools: ToolsFor | None = None,
+    metered: Callable[[Metered], None] | None = None,
+) -> Agent:  # fmt: skip
+    """The brain of one agent as its team file has it: which brain, which model, how freely, which prompts and pages.
+
+    Raises:
+        BadInput: it cannot be loaded, or a page it names is not there; `field` is the key of the team file.
+    """
+    spec = team.agents[agent]
+    for page in spec.prompts.values():
+        _within(team.folder, page, "prompts", must_be_file=True)
+    known = [_within(team.folder, page, "knowledge") for page in spec.knowledge]
+    return brain_for(
+        spec.brain, role=spec.role, folder=team.folder, settings=_own(spec, settings), now=now, tools=tools,
+        prompts=spec.prompts, knowledge=known, metered=metered,
+    )  # fmt: skip
+
+
+def _own(spec: AgentSpec, settings: Settings) -> Settings:
+    """The settings with what this agent has of its own."""
+    own = {"openai_model": spec.model, "openai_temperature": spec.temperature}
+    return settings.model_copy(update={name: value for name, value in own.items() if value is not None})
+
+
+def _within(folder: Path, page: str, field: str, *, must_be_file: bool = False) -> Path:
+    """The page or folder of that name in the team's folder. `knowledge` itself may be missing: a team need not have it.
+
+    Raises:
+        BadInput: it leads out of the team's folder, or is not there.
+    """
+    path = (folder / page).resolve()
+    if not path.is_relative_to(folder.resolve()):
+        raise BadInput(f"{field}: {page!r} leads out of the team's folder.", field=field)
+    if not (path.is_file() if must_be_file else path.exists() or page == "knowledge"):
+        raise BadInput(f"{field}: there is no {page!r} in {folder}.", field=field)
+    return path
+
+
 def brain_for(
     spec_brain: str, *, role: str, folder: Path, settings: Settings, now: Callable[[], float] = time.time,
-    tools: ToolsFor | None = None, prompts: Mapping[str, str] | None = None,
+    tools: ToolsFor | None = None, prompts: Mapping[str, str] | None = None, knowledge: Sequence[Path] = (),
     metered: Callable[[Metered], None] | None = None,
 ) -> Agent:  # fmt: skip
     """The Agent a team file's `brain` means. `folder` is the team's folder, where its code and knowledge live; `now` is
-    the clock that deadlines are counted on, unix seconds. The last three are for a model: see llm.py.
+    the clock that deadlines are counted on, unix seconds. `tools`, `prompts` and `metered` are for a model: see llm.py.
 
     Raises:
         BadInput: no such brain, or its module, function or program is not there; says what was looked for and where.
     """
     kind, _, rest = spec_brain.strip().partition(":")
+    knowledge = knowledge or [folder / "knowledge"]
     if kind == "offline" and not rest:
-        return OfflineBrain(role, folder / "knowledge")
+        return OfflineBrain(role, knowledge)
     if kind == "openai" and not rest:
         if not settings.openai_configured:
-            return OfflineInstead(OfflineBrain(role, folder / "knowledge"))
+            return OfflineInstead(OfflineBrain(role, knowledge))
         from .llm import OpenAIBrain  # only then: importing the SDK takes half a second
 
-        return OpenAIBrain(role, folder, settings, now=now, tools=tools, prompts=prompts, metered=metered)
+        return OpenAIBrain(
+            role, folder, settings, now=now, tools=tools, prompts=prompts, knowledge=knowledge, metered=metered
+        )
     if kind == "python" and rest:
         return PythonBrain(rest, folder)
     if kind == "exec" and rest.strip():

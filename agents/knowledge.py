@@ -13,7 +13,7 @@ import re
 import sys
 import threading
 from collections import Counter
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -57,17 +57,18 @@ class Section:
 
 @dataclass(frozen=True, slots=True)
 class Index:
-    signature: tuple[tuple[str, int, int], ...]
+    signature: tuple[tuple[str, str, int, int], ...]
     sections: tuple[Section, ...]
     found_in: dict[str, int]
     mean_length: float
 
 
 class Knowledge:
-    """The pages of one folder. Read once, and again when a file changes. Safe to share between threads."""
+    """The pages of some folders, or single pages. Read once, and again when a file changes. Safe to share between
+    threads."""
 
-    def __init__(self, folder: Path) -> None:
-        self.folder = folder
+    def __init__(self, folders: Path | Sequence[Path]) -> None:
+        self.folders = (folders,) if isinstance(folders, Path) else tuple(folders)
         self._lock = threading.Lock()
         self._index = Index((), (), {}, 1.0)
 
@@ -82,10 +83,10 @@ class Knowledge:
         return sorted((h for h in hits if h is not None), key=lambda h: (-h.score, h.source))[:limit]
 
     def _current(self) -> Index:
-        signature = _signature(self.folder)
+        signature = _signature(self.folders)
         with self._lock:
             if signature != self._index.signature:
-                self._index = _build(self.folder, signature)
+                self._index = _build(signature)
             return self._index
 
 
@@ -134,20 +135,22 @@ def worth_of(index: Index, word: str) -> float:
     return math.log(1 + (len(index.sections) - seen + 0.5) / (seen + 0.5))
 
 
-def _signature(folder: Path) -> tuple[tuple[str, int, int], ...]:
+def _signature(folders: Iterable[Path]) -> tuple[tuple[str, str, int, int], ...]:
+    """(file, name of the page, changed at, bytes) of every page."""
     found = []
-    for path in sorted(folder.rglob("*.md")) if folder.is_dir() else []:
-        stat = path.stat()
-        found.append((str(path), stat.st_mtime_ns, stat.st_size))
-    return tuple(found)
+    for folder in folders:
+        within = folder.parent if folder.is_file() else folder
+        for path in [folder] if folder.is_file() else sorted(folder.rglob("*.md")):
+            stat = path.stat()
+            found.append((str(path), path.relative_to(within).as_posix(), stat.st_mtime_ns, stat.st_size))
+    return tuple(dict.fromkeys(found))
 
 
-def _build(folder: Path, signature: tuple[tuple[str, int, int], ...]) -> Index:
+def _build(signature: tuple[tuple[str, str, int, int], ...]) -> Index:
     sections = []
-    for name, _, size in signature:
+    for name, page, _, size in signature:
         if size <= MAX_PAGE_BYTES:
             path = Path(name)
-            page = path.relative_to(folder).as_posix()
             sections += [section_of(page, h, t) for h, t in _cut(path.read_text("utf-8", "replace"), path.stem)]
     found_in = Counter(word for section in sections for word in section.counts)
     mean = sum(s.length for s in sections) / len(sections) if sections else 1.0

@@ -15,7 +15,7 @@ from __future__ import annotations
 import logging
 import random
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -45,7 +45,8 @@ class OpenAIBrain:
     """An Agent for `role`. `folder` is the team's, `now` the clock of deadlines (unix seconds).
 
     `prompts` names versions that are compared, each with its page in place of roles/<role>.md; a ticket's line of
-    tickets always gets the same one. `metered` is called once a turn with what it took. Safe to share between threads.
+    tickets always gets the same one. `knowledge` are folders or pages; the team's own when empty. `metered` is called
+    once a turn with what it took. Safe to share between threads.
 
     Raises:
         BadInput: the address or the key cannot be one.
@@ -53,14 +54,15 @@ class OpenAIBrain:
 
     def __init__(
         self, role: str, folder: Path, settings: Settings, *, now: Callable[[], float] = time.time,
-        tools: ToolsFor | None = None, prompts: Mapping[str, str] | None = None, meter: Meter = METER,
+        tools: ToolsFor | None = None, prompts: Mapping[str, str] | None = None,
+        knowledge: Sequence[Path] = (), meter: Meter = METER,
         metered: Callable[[Metered], None] | None = None, first_pause_s: float = FIRST_PAUSE_S,
     ) -> None:  # fmt: skip
         _check_settings(settings)
         self.role, self.folder, self.settings, self.now = role, folder, settings, now
         self.prompts, self.meter, self.metered = dict(prompts or {}), meter, metered
         self.first_pause_s = first_pause_s
-        self.knowledge = Knowledge(folder / "knowledge")
+        self.knowledge = Knowledge(knowledge or folder / "knowledge")
         self._tools = tools
         self._models = list(dict.fromkeys(m for m in (settings.openai_model, settings.openai_fallback_model) if m))
 

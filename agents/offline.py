@@ -13,7 +13,7 @@ import hashlib
 import math
 import os
 import threading
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
 
 from . import offline_decision, offline_engineering, offline_support
@@ -32,9 +32,9 @@ ROLES: dict[str, Callable[[Work, Knowledge], Report]] = {
 
 
 class OfflineBrain:
-    """An Agent for `role` that knows the Markdown pages under `knowledge`. Safe to share between threads."""
+    """An Agent for `role` that knows Markdown pages: `knowledge` are folders or pages. Threads may share it."""
 
-    def __init__(self, role: str, knowledge: Path) -> None:
+    def __init__(self, role: str, knowledge: Path | Sequence[Path]) -> None:
         self.role = role
         self.knowledge = Knowledge(knowledge)
         self._answer = ROLES.get(role.lower().replace("_", "-"), offline_support.answer_from_knowledge)

@@ -25,7 +25,7 @@ from shiftlead.queues.errors import BadInput, NotFound
 from shiftlead.queues.keys import celery_queue
 from shiftlead.queues.presence import Beater, Presence, WorkerInfo
 
-from .brains import brain_for
+from .brains import brain_of
 from .execution import Runner
 from .tools import tools_for
 
@@ -46,17 +46,7 @@ def run_worker(settings: Settings, team_name: str, agents: Sequence[str] = (), c
     desk = connections.desk(team_name)
     team = desk.team
     names = agents_for(team, agents)
-    brains = {
-        n: brain_for(
-            team.agents[n].brain,
-            role=team.agents[n].role,
-            folder=team.folder,
-            settings=settings,
-            now=desk.clock.now,
-            tools=tools_for,
-        )
-        for n in names
-    }
+    brains = {n: brain_of(team, n, settings, now=desk.clock.now, tools=tools_for) for n in names}
     slots = concurrency or sum(team.agents[n].capacity for n in names)
     node, started = node_name(team, agents), time.time()
     worker = f"{node}:{os.getpid()}:{int(started * 1000)}"

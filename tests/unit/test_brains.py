@@ -55,7 +55,7 @@ def gone(pid: int) -> bool:
 def test_offline_knows_the_pages_of_its_team(tmp_path: Path) -> None:
     brain = brain_for("offline", role="engineering", folder=tmp_path, settings=Settings())
     assert isinstance(brain, OfflineBrain)
-    assert brain.role == "engineering" and brain.knowledge.folder == tmp_path / "knowledge"
+    assert brain.role == "engineering" and brain.knowledge.folders == (tmp_path / "knowledge",)
 
 
 @pytest.mark.parametrize("brain", ["", "magic", "openai:x", "offline:x", "python:", "python:only", "exec:", "exec: "])
