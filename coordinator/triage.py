@@ -16,6 +16,7 @@ import re
 from dataclasses import dataclass, field
 from typing import Any, Literal
 
+from shiftlead.agents.reading import Reading, examples_of, read, shorten
 from shiftlead.config.rules import near
 from shiftlead.config.team import Route, Team
 from shiftlead.queues.lifecycle import State
@@ -24,7 +25,6 @@ from shiftlead.queues.ticket import Ticket
 
 from .escalation import first_at
 from .impact import impact, nobodys_work
-from .reading import Reading, examples_of, read, shorten
 
 __all__ = ["TriageDecision", "rule_facts", "triage"]
 

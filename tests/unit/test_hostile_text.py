@@ -9,9 +9,9 @@ import pytest
 
 from shiftlead.agents.agent import Work
 from shiftlead.agents.offline import OfflineBrain
+from shiftlead.agents.reading import read
 from shiftlead.config.settings import Settings
 from shiftlead.config.team import Team, load_team
-from shiftlead.coordinator.reading import read
 from shiftlead.coordinator.triage import triage
 from shiftlead.queues.ticket import Ticket
 
