@@ -1,4 +1,4 @@
-"""`shiftlead demo`: a small team, real tickets, real processes, and a killed worker, on a data folder of its own.
+"""`shiftlead demo`: a team, real tickets, real processes, and a killed worker, on a data folder of its own.
 
 Afterwards everything is stopped, the ledger is verified, and what happened is read from the ledger.
 """
@@ -12,8 +12,6 @@ import threading
 import time
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
-from importlib.resources import files
-from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
@@ -21,16 +19,19 @@ import typer
 from .output import Run, command, console
 
 if TYPE_CHECKING:
+    from pathlib import Path
+
     from shiftlead.config.settings import Settings
     from shiftlead.queues.connect import Connections
     from shiftlead.queues.ticket import Draft
 
+    from .demo_people import People
+    from .demo_script import Script
     from .demo_view import Board
 
 __all__ = ["TEAM", "Show", "add"]
 
-TEAM, DECIDER = "front_office", "felix_ceo"
-BUSY_S = 6.0  # how long the decision-maker's session lasts
+TEAM = "front_office"
 BURST, BURST_EVERY_S = 9, 0.6
 DEADLINE_S = 60.0
 TICK_S = 0.1
@@ -45,27 +46,35 @@ def add(app: typer.Typer) -> None:
         "demo",
         panel="Start and stop",
         own_team=True,
-        examples=["shiftlead demo", "shiftlead demo --home ./demo --json"],
+        examples=["shiftlead demo", "shiftlead demo --team support_desk", "shiftlead demo --home ./demo --json"],
     )(demo)
 
 
 def demo(
-    run: Run, deadline: Annotated[float, typer.Option(min=5, help="Seconds the tickets may take.")] = DEADLINE_S
+    run: Run,
+    team: Annotated[str, typer.Option(help="A shipped team.", show_default=TEAM)] = TEAM,
+    deadline: Annotated[float, typer.Option(min=5, help="Seconds the tickets may take.")] = DEADLINE_S,
 ) -> None:
     """Show everything in half a minute: real tickets, a handoff, a hold, an escalation, a killed worker.
 
-    It starts real processes on a data folder of its own and stops them again. Nothing outside that folder is touched.
+    Each shipped team has a demonstration of its own: --team. It starts real processes on a data folder of its own and
+    stops them again. Nothing outside that folder is touched.
     """
+    from .demo_people import People
     from .demo_report import tell
+    from .demo_script import drafts_of, prepared, script_of
     from .demo_view import Board
 
-    settings = _settings(run)
-    drafts = _drafts()
+    script = script_of(team)
+    home = _home(run)
+    os.environ.update(prepared(script, home))
+    settings = _settings(home, team)
+    drafts = list(drafts_of(team))
     before = signal.signal(signal.SIGTERM, _interrupt)
     board = Board(console(), quiet=run.as_json)
-    show = Show(settings, drafts, board, deadline)
+    show = Show(settings, drafts, board, deadline, script, People(script, board.say))
     try:
-        board.say(f"{len(drafts)} tickets for the team {TEAM}, on a data folder of its own: {settings.data}")
+        board.say(f"{len(drafts)} tickets for the team {team}, on a data folder of its own: {settings.data}")
         with _processes(settings, board):
             show.play()
     except KeyboardInterrupt:
@@ -84,6 +93,8 @@ class Show:
     drafts: list[Draft]
     board: Board
     deadline_s: float
+    script: Script
+    people: People
     numbers: list[str] = field(default_factory=list)
     refused: list[str] = field(default_factory=list)
     took_s: float = 0.0
@@ -105,25 +116,36 @@ class Show:
 
     def _play(self, connections: Connections) -> None:
         desk = connections.desk()
-        desk.set_agent(DECIDER, actor="person:demo", reason="strategy session", busy_until=desk.clock.now() + BUSY_S)
+        for agent, busy_s in self.script.busy.items():
+            until = desk.clock.now() + busy_s
+            desk.set_agent(agent, actor="person:demo", reason=self.script.session, busy_until=until)
         started, sent = time.monotonic(), 0
         while True:
             elapsed = time.monotonic() - started
             if sent < len(self.drafts) and elapsed >= sent / BURST * BURST_EVERY_S:
                 self._enqueue(connections, self.drafts[sent : sent + BURST])
                 sent += BURST
-            if elapsed > KILL_AFTER_S and not self._killed:
+            if self.script.kill and elapsed > KILL_AFTER_S and not self._killed:
                 self._kill(connections)
+            self.people.look(connections.desk())
             moment = self._snapshot(connections, elapsed)
             self.board.show(moment)
             open_now = moment.counts["intake"] + moment.counts["active"]
-            self.complete = (
-                sent >= len(self.drafts) and not open_now and moment.counts["completed"] >= len(self.numbers)
-            )
+            self.complete = sent >= len(self.drafts) and (not open_now or self._only_for_later(connections, open_now))
             self.took_s = elapsed
             if self.complete or elapsed > self.deadline_s:
                 return
             time.sleep(TICK_S)
+
+    def _only_for_later(self, connections: Connections, open_now: int) -> bool:
+        """Whether every open ticket is a follow-up of a completed one: a watch, a promise."""
+        from shiftlead.queues.lifecycle import OPEN
+        from shiftlead.queues.views import LiveView
+
+        if open_now > len(self.drafts):
+            return False
+        left = [t for t in LiveView(connections.desk()).tickets(limit=2 * len(self.drafts)) if t.state in OPEN]
+        return all(t.source == "follow_up" for t in left)
 
     def _enqueue(self, connections: Connections, drafts: Sequence[Draft]) -> None:
         from shiftlead.queues.errors import ShiftleadError
@@ -154,7 +176,7 @@ class Show:
             return
         presence = Presence(desk.store.client, desk.keys, desk.clock, desk.settings).live()
         for agent in sorted(desk.team.agents, key=lambda a: desk.team.agents[a].capacity):
-            if agent == DECIDER:
+            if agent in self.script.busy:
                 continue
             _, held = desk.store.read(desk.store.client.zrange(desk.keys.working(agent), 0, -1))
             # The one claimed last has the most work before it.
@@ -188,8 +210,8 @@ class Show:
         counts = LiveView(desk).counts()
         if len(self.numbers) + len(self.refused) < len(self.drafts):
             doing = "tickets come in"
-        elif agents[DECIDER].held(now):
-            doing = f"{DECIDER} is in a session"
+        elif busy := next((name for name in self.script.busy if agents[name].held(now)), ""):
+            doing = f"{busy} is in a session"
         else:
             doing = (
                 "the last ones wait for their escalation" if counts["active"] + counts["intake"] < 4 else "work goes on"
@@ -204,7 +226,7 @@ def _processes(settings: Settings, board: Board) -> Iterator[None]:
     from shiftlead.config.team import load_team
     from shiftlead.coordinator.supervisor import Supervisor, processes_for
 
-    team = load_team(TEAM, settings, overlay=settings.overlay)
+    team = load_team(settings.team, settings, overlay=settings.overlay)
     require_brains([team], settings, apart=True)
     wanted = [p for p in processes_for(settings, [team], web=False, flower=False) if p.name != "intake"]
     supervisor = Supervisor(wanted, logs=settings.data / "logs", say=lambda text: board.say(f"  {text}"), grace_s=10.0)
@@ -239,9 +261,8 @@ def _processes(settings: Settings, board: Board) -> Iterator[None]:
             raise
 
 
-def _settings(run: Run) -> Settings:
-    """Settings of the demonstration's own: nothing of the user's installation is used."""
-    from shiftlead.config.settings import Settings
+def _home(run: Run) -> Path:
+    """A data folder of the demonstration's own, empty."""
     from shiftlead.queues.errors import BadInput
 
     stamp = time.strftime("demo-%Y%m%d-%H%M%S")
@@ -251,22 +272,20 @@ def _settings(run: Run) -> Settings:
             f"{home} has tickets in it already. Name another folder with --home, or leave it out.", field="home"
         )
     home.mkdir(parents=True, exist_ok=True, mode=0o700)
+    return home
+
+
+def _settings(home: Path, team: str) -> Settings:
+    """Settings of the demonstration's own: nothing of the user's installation is used."""
+    from shiftlead.config.settings import Settings
+
+    from .demo_script import overlay_of
+
     os.environ.setdefault("SHIFTLEAD_PACE_S", PACE_S)  # thinking time of the offline brains, so that one sees them work
     return Settings(
-        home=home, team=TEAM, teams=[], overlay=_fixture("overlay.yaml"), redis_url="", database_url="", broker_url="",
+        home=home, team=team, teams=[], overlay=overlay_of(team), redis_url="", database_url="", broker_url="",
         url="", key="", notices="", acknowledge="sql", lease_s=3.0, presence_ttl_s=1.5, record_timeout_s=10.0,
     )  # fmt: skip
-
-
-def _drafts() -> list[Draft]:
-    from shiftlead.queues.ticket import parse_draft
-
-    lines = _fixture("tickets.jsonl").read_bytes().splitlines()
-    return [parse_draft(line, max_bytes=262_144) for line in lines if line.strip()]
-
-
-def _fixture(name: str) -> Path:
-    return Path(str(files("shiftlead.config") / "demo" / name))
 
 
 def _interrupt(*_: object) -> None:

@@ -1,11 +1,11 @@
-"""What the demonstration shows, read from the ledger alone: five events, and each agent's record.
+"""What a demonstration shows, read from the ledger alone: events by name, and each agent's record.
 
 Nothing here knows what the demonstration did. An event counts only where the lines of the ledger say that it happened.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from statistics import median
@@ -14,7 +14,9 @@ from shiftlead.agents.cues import cut
 from shiftlead.config.team import Team
 from shiftlead.queues.ticket import Line
 
-__all__ = ["Event", "Record", "five_events", "records"]
+from .demo_more_events import MORE
+
+__all__ = ["FIVE", "Event", "Record", "events_shown", "records"]
 
 REPORTED = frozenset({"advance", "submit", "resolve", "send_back", "hand_off", "ask", "block", "defer", "fail"})
 DONE = frozenset({"resolve", "submit", "fail"})
@@ -44,24 +46,42 @@ class Record:
     median_s: float | None
 
 
-def five_events(team: Team, lines: Sequence[Line], *, killed: str = "") -> list[Event]:
-    """The five events, found or not. `lines`: the team's whole ledger in its order.
+FIVE = ("handed_over", "held", "escalated", "survived", "closed")
+
+
+def events_shown(team: Team, lines: Sequence[Line], shows: Sequence[str] = FIVE, *, killed: str = "") -> list[Event]:
+    """The events of those names, found or not. `lines`: the team's whole ledger in its order.
 
     `killed` is the ticket whose worker was killed, where one knows: it is named before others that were given back,
     if the ledger says the same of it.
     """
     stories = _stories(lines)
-    found = (
-        ("handed from support to engineering, back, and resolved by support", _handed_over(team, stories, lines)),
-        ("held while the decision-maker was busy, and served afterwards", _held(team, stories)),
-        ("escalated because it took too long", _escalated(stories)),
-        (
-            "given back by a killed worker and finished by another process",
-            sorted(_survived(stories), key=lambda found: found[0] != killed),
+    ours: dict[str, tuple[str, Callable[[], Iterable[tuple[str, str]]]]] = {
+        "handed_over": (
+            "handed from support to engineering, back, and resolved by support",
+            lambda: _handed_over(team, stories, lines),
         ),
-        ("nobody can do it: escalated, and closed with the reason by the decision-maker", _closed(team, stories)),
-    )
-    return [Event(what, *next(iter(events), ("", "not in the ledger"))) for what, events in found]
+        "held": ("held while the decision-maker was busy, and served afterwards", lambda: _held(team, stories)),
+        "escalated": ("escalated because it took too long", lambda: _escalated(stories)),
+        "survived": (
+            "given back by a killed worker and finished by another process",
+            lambda: sorted(_survived(stories), key=lambda found: found[0] != killed),
+        ),
+        "closed": (
+            "nobody can do it: escalated, and closed with the reason by the decision-maker",
+            lambda: _closed(team, stories),
+        ),
+    }
+    shown = []
+    for name in shows:
+        if name in ours:
+            what, find = ours[name]
+            found = iter(find())
+        else:
+            what, finder = MORE[name]
+            found = finder(stories)
+        shown.append(Event(what, *next(found, ("", "not in the ledger"))))
+    return shown
 
 
 def records(team: Team, lines: Sequence[Line]) -> list[Record]:

@@ -14,7 +14,7 @@ from shiftlead.queues.ledger import Ledger
 from shiftlead.queues.ledger_verify import verify
 from shiftlead.queues.lifecycle import State
 
-from .demo_events import five_events, records
+from .demo_events import events_shown, records
 from .demo_view import summary_table
 from .output import Run
 
@@ -36,7 +36,8 @@ def tell(run: Run, settings: Settings, show: Show) -> None:
         audit = verify(ledger, settings.team)
     finally:
         ledger.close()
-    events, track = five_events(team, lines, killed=show.killed), records(team, lines)
+    events = events_shown(team, lines, show.script.shows, killed=show.killed)
+    track = records(team, lines)
     stored = {t.number: t for t in closed if t.parent is None}
     completed = [number for number in show.numbers if number in stored]
     failed = sum(stored[number].state == State.FAILED for number in completed)

@@ -15,7 +15,7 @@ import pytest
 
 from shiftlead.config.process import alive
 from shiftlead.config.settings import Settings
-from shiftlead.coordinator.cli.demo_events import five_events
+from shiftlead.coordinator.cli.demo_events import events_shown
 from shiftlead.queues.ledger import Ledger
 from shiftlead.queues.ticket import Line
 
@@ -34,7 +34,7 @@ def pids_named(text: str) -> list[int]:
 
 
 @pytest.mark.timeout(180)
-def test_the_demonstration_loses_nothing_and_shows_all_five_events(short_folder: Path, team: object) -> None:
+def test_the_demonstration_loses_nothing_and_shows_all_events_shown(short_folder: Path, team: object) -> None:
     """FO-06, FO-09, FO-12, FO-13, FO-14, EN-08, EN-09, I1, I5, I7: told by the ledger, not by the demonstration."""
     done = subprocess.run(CLI, env=environment(short_folder), capture_output=True, text=True, cwd=short_folder)
     assert done.returncode == 0, done.stdout + done.stderr
@@ -63,11 +63,11 @@ def test_the_demonstration_loses_nothing_and_shows_all_five_events(short_folder:
     ledger = Ledger(Settings(home=home).database_address, read_only=True)
     lines = [line for _, line in ledger.events("front_office", limit=100_000, after=0)]
     ledger.close()
-    found = five_events(team, lines)  # type: ignore[arg-type]
+    found = events_shown(team, lines)  # type: ignore[arg-type]
     assert all(event.ok for event in found)
     for index, moves in enumerate(("hand_off", "agent", "escalate", "give_back", "fail")):
         rest = [line for line in lines if not _says(line, moves)]
-        assert not five_events(team, rest)[index].ok, moves  # type: ignore[arg-type]
+        assert not events_shown(team, rest)[index].ok, moves  # type: ignore[arg-type]
 
 
 def test_an_interrupted_demonstration_leaves_nothing_running(short_folder: Path) -> None:

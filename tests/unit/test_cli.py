@@ -23,7 +23,7 @@ from shiftlead.config.settings import Settings
 from shiftlead.coordinator.__main__ import app, main
 from shiftlead.coordinator.cli import doors
 from shiftlead.coordinator.cli.agents import moment
-from shiftlead.coordinator.cli.demo_events import five_events
+from shiftlead.coordinator.cli.demo_events import events_shown
 from shiftlead.coordinator.cli.hands import _lines
 from shiftlead.coordinator.cli.output import ago, in_time
 from shiftlead.coordinator.cli.people import _signal
@@ -372,9 +372,9 @@ def test_time_spans_are_short() -> None:
     assert (in_time(None, 0), in_time(10, 0), in_time(0, 10)) == ("-", "in 10s", "10s ago")
 
 
-def test_an_empty_ledger_shows_none_of_the_five_events(team: Any) -> None:
+def test_an_empty_ledger_shows_none_of_the_events_shown(team: Any) -> None:
     """The events of the demonstration come from the ledger, not from what it did."""
-    found = five_events(team, [])
+    found = events_shown(team, [])
     assert len(found) == 5 and not any(event.ok for event in found)
 
 
@@ -403,10 +403,10 @@ def test_a_handoff_is_seen_although_two_processes_read_their_clocks_apart(team: 
         Line(ticket=t, number=numbers[t], seq=s, move=m, actor=a, at=at, detail={"children": [numbers["c"]]})
         for t, s, m, a, at in told
     ]
-    assert five_events(team, lines)[0].number == "T-2026-001"
+    assert events_shown(team, lines)[0].number == "T-2026-001"
 
     too_early = [*lines[:3], lines[4], lines[5], lines[3]]  # support replied before engineering had answered
-    assert not five_events(team, too_early)[0].ok
+    assert not events_shown(team, too_early)[0].ok
 
 
 @pytest.mark.parametrize(

@@ -16,7 +16,7 @@ from shiftlead.coordinator.handoff import answer_of
 from shiftlead.queues.lifecycle import State
 from shiftlead.queues.ticket import Draft, Ticket, parse_draft
 
-DEMO = Path(__file__).parents[2] / "config" / "demo"
+DEMO = Path(__file__).parents[2] / "config" / "demo" / "front_office"
 ROWS = [parse_draft(line, max_bytes=262_144) for line in (DEMO / "tickets.jsonl").read_text("utf-8").splitlines()]
 TEAM = load_team("front_office", Settings(teams=[]), overlay=DEMO / "overlay.yaml")
 CAN = sorted({c for agent in TEAM.agents.values() for c in agent.can})

@@ -22,7 +22,7 @@ from shiftlead.config.settings import Settings, get_settings
 from shiftlead.config.team import SHIPPED, Team, load_team
 from shiftlead.coordinator.children import Proc, StartFailed, StartRefused, Supervisor
 from shiftlead.coordinator.cli.agents import in_zone
-from shiftlead.coordinator.cli.demo_events import five_events
+from shiftlead.coordinator.cli.demo_events import events_shown
 from shiftlead.coordinator.cli.demo_report import in_all
 from shiftlead.coordinator.cli.doors import use_running_team
 from shiftlead.coordinator.cli.output import Run
@@ -293,9 +293,9 @@ def test_the_ticket_of_the_killed_worker_is_the_one_that_is_named(team: Team) ->
             (4, "resolve", "agent:x", "working", "resolved", ""),
         )
     ]  # fmt: skip
-    assert five_events(team, lines)[3].number == "T-2026-001"
-    assert five_events(team, lines, killed="T-2026-002")[3].number == "T-2026-002"
-    assert five_events(team, lines, killed="T-2026-009")[3].number == "T-2026-001"  # the ledger does not say so
+    assert events_shown(team, lines)[3].number == "T-2026-001"
+    assert events_shown(team, lines, killed="T-2026-002")[3].number == "T-2026-002"
+    assert events_shown(team, lines, killed="T-2026-009")[3].number == "T-2026-001"  # the ledger does not say so
 
 
 def test_a_reason_is_not_cut_inside_a_word(team: Team) -> None:
@@ -306,7 +306,7 @@ def test_a_reason_is_not_cut_inside_a_word(team: Team) -> None:
              detail={"needs": ["flying"]})
         for i, (m, a) in enumerate(moves)
     ]  # fmt: skip
-    told = five_events(team, lines)[4].detail
+    told = events_shown(team, lines)[4].detail
     assert told.endswith("…") and told.rstrip("…").split()[-1] in ("nobody", "can")
 
 
