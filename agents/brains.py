@@ -11,26 +11,20 @@ faults cannot crash the worker, so they come back as Failed with the end of what
 
 from __future__ import annotations
 
-import contextlib
 import hashlib
 import importlib
 import importlib.util
 import inspect
 import json
-import os
 import re
 import shlex
 import shutil
-import signal
-import subprocess
 import sys
-import threading
 import time
-import uuid
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from types import ModuleType
-from typing import IO, Any
+from typing import Any
 
 from shiftlead.config.rules import near
 from shiftlead.config.settings import Settings
@@ -38,18 +32,15 @@ from shiftlead.config.team import AgentSpec, Team
 from shiftlead.queues.errors import BadInput
 
 from .agent import Agent, Failed, Report, Work, as_report
-from .descendants import MARK, kill_descendants
 from .meter import Metered
 from .offline import OfflineBrain
 from .offline_instead import OfflineInstead
+from .program import MAX_OUTPUT, Program, shared_environment
 from .tools_api import ToolsFor
 
 __all__ = ["ExecBrain", "PythonBrain", "brain_for", "brain_of"]
 
 BRAINS = "offline, openai, python:module:function, exec:command"
-MAX_OUTPUT = 1_000_000
-STDERR_TAIL = 4096
-READ = 65_536
 # A program of the team gets its Work and nothing that opens the house, whatever the house has in its environment.
 SHARED = ("PATH", "HOME", "LANG", "LANGUAGE", "TZ", "TMPDIR", "SHIFTLEAD_TEAM", "SHIFTLEAD_PACE_S")
 
@@ -182,7 +173,8 @@ class ExecBrain:
         limit_s = max(0.0, work.deadline - self._now()) if work.deadline else self._limit_s
         program = " ".join(self._argv)[:200]
         try:
-            run = _Run(self._argv, self._folder, work.model_dump_json().encode(), limit_s)
+            data = work.model_dump_json().encode()
+            run = Program(self._argv, self._folder, env=shared_environment(SHARED), limit_s=limit_s, data=data)
         except OSError as error:
             return Failed(error=f"{program!r} could not be started: {error}.", retryable=True)
         said = f" stderr ends: {run.stderr}" if run.stderr else " It wrote nothing to stderr."
@@ -198,77 +190,6 @@ class ExecBrain:
             return _read_report(run.stdout)
         except BadInput as error:
             return Failed(error=f"{program!r} exited with code 0, but {error}{said}")
-
-
-class _Run:
-    """One run of a program, ended when this returns: nothing of its group is left alive."""
-
-    def __init__(self, argv: list[str], folder: Path, data: bytes, limit_s: float) -> None:
-        env = {k: v for k, v in os.environ.items() if k in SHARED or k.startswith("LC_")}
-        mark = uuid.uuid4().hex
-        env[MARK] = mark
-        pipe = subprocess.PIPE
-        process = subprocess.Popen(
-            argv, cwd=folder, env=env, stdin=pipe, stdout=pipe, stderr=pipe, start_new_session=True
-        )
-        assert process.stdin and process.stdout and process.stderr
-        self.timed_out = self.too_much = False
-        self._out, self._err = bytearray(), bytearray()
-        self._over = threading.Event()  # it exited, or it wrote too much
-        threads = [
-            threading.Thread(target=target, args=args, daemon=True)
-            for target, args in (
-                (_feed, (process.stdin, data)),
-                (self._read_out, (process.stdout,)),
-                (self._read_err, (process.stderr,)),
-                (self._watch, (process.pid,)),
-            )
-        ]
-        for thread in threads:
-            thread.start()
-        try:
-            self.timed_out = not self._over.wait(limit_s)
-        finally:
-            # The leader is not yet reaped, so its number is still ours: this can hit no stranger.
-            kill_descendants(process.pid, mark)
-            _kill_group(process.pid)
-            self.code = process.wait()
-            for thread in threads:
-                thread.join(timeout=2.0)
-            if not any(thread.is_alive() for thread in threads):  # else a stray grandchild still holds a pipe
-                process.stdout.close()
-                process.stderr.close()
-        self.stdout = bytes(self._out)
-        self.stderr = bytes(self._err).decode("utf-8", "replace").replace("\0", "").strip()
-
-    def _read_out(self, stream: IO[bytes]) -> None:
-        while chunk := os.read(stream.fileno(), READ):
-            self._out += chunk
-            if len(self._out) > MAX_OUTPUT:
-                self.too_much = True
-                self._over.set()
-                return
-
-    def _read_err(self, stream: IO[bytes]) -> None:
-        while chunk := os.read(stream.fileno(), READ):
-            self._err = (self._err + chunk)[-STDERR_TAIL:]
-
-    def _watch(self, pid: int) -> None:
-        with contextlib.suppress(ChildProcessError):  # killed and reaped before we looked
-            os.waitid(os.P_PID, pid, os.WEXITED | os.WNOWAIT)
-        self._over.set()
-
-
-def _feed(stream: IO[bytes], data: bytes) -> None:
-    with contextlib.suppress(OSError):  # it did not want to read all of it; its exit code tells whether that was right
-        stream.write(data)
-    with contextlib.suppress(OSError):
-        stream.close()
-
-
-def _kill_group(pid: int) -> None:
-    with contextlib.suppress(ProcessLookupError, PermissionError):  # macOS says EPERM for a group of zombies
-        os.killpg(pid, signal.SIGKILL)
 
 
 def _read_report(stdout: bytes) -> Report:
