@@ -35,7 +35,7 @@ TICKET_FIELDS = words(
     "step steps round checks state assigned_to worker alone suspect version token life attempts last_op created_at "
     "updated_at due ready_at assigned_at closed_at not_before claim_by lease_until ladder ladder_at accept_by "
     "expires_at awaits given_priority waits_for waits_until result reason trace_id brought_by marks joined "
-    "merged_into behind weight ladder_left withheld looks_left first_reply_at escalations aided"
+    "flow merged_into behind weight ladder_left withheld looks_left first_reply_at escalations aided"
 )
 FUNCTIONS = words(
     "size contains startsWith endsWith matches int uint double string bytes type dyn duration timestamp getFullYear "

@@ -15,12 +15,12 @@ from .addresses import check_address
 from .marks import Mark, Marked
 from .rules import TICKET_FIELDS, Rule, RuleError, near, words
 from .settings import Settings
-from .team_file import Gate, Team
+from .team_file import Flow, Gate, Team
 
 __all__ = ["Problem", "find_problems", "rule_place"]
 
 LISTS = words("links needs requires_handoff excluded children lineage answers checks awaits marks joined")
-MAPS = words("context packet steps attempts result")
+MAPS = words("context packet flow steps attempts result")
 NUMBERS = words(
     "team_version hops round version token life created_at updated_at due ready_at assigned_at closed_at not_before "
     "claim_by lease_until ladder ladder_at accept_by expires_at waits_until weight ladder_left looks_left "
@@ -180,7 +180,7 @@ class _Check:
         """Flows, the quality check, and who stands in for whom."""
         team = self.team
         for index, flow in enumerate(team.flows):
-            yield from self._needs_each(flow.steps, ("flows", index, "steps"))
+            yield from self._flow(flow, ("flows", index), [f.name for f in team.flows[:index]])
         if team.check is not None and len(able := team.agents_for([team.check.by])) < 2:
             lacks = f"only {able[0]} can" if able else "nobody can"
             yield self._at(
@@ -192,6 +192,14 @@ class _Check:
             for path in agent.knowledge:
                 if path != "knowledge" and not (team.folder / path).exists():
                     yield self._at("warning", ("agents", name, "knowledge"), f"there is no {path!r} in its folder")
+
+    def _flow(self, flow: Flow, at: tuple[str | int, ...], before: list[str]) -> Iterator[Problem]:
+        yield from self._needs_each(flow.steps, (*at, "steps"))
+        if flow.name in before:
+            yield self._at("error", (*at, "name"), f"there are two flows {flow.name!r}")
+        for step in flow.results:
+            if step not in flow.steps:
+                yield self._unknown("error", (*at, "results", step), f"the flow has no step {step!r}", step, flow.steps)
 
     def _addresses(self) -> Iterator[Problem]:
         told = [(("agents", n, "notify"), a.notify) for n, a in self.team.agents.items()]

@@ -75,16 +75,30 @@ class Triage(Strict):
     ] = "impact"
 
 
+Wanted = (
+    Annotated[list[Type], Field(min_length=1, max_length=100)]
+    | Annotated[str, Field(pattern=r"^(text|list|number|flag|\d+\.\.\d+)$")]
+)
+
+
 class Flow(Strict):
     """A pipeline: one ticket goes from capability to capability, and each step's result stands under `steps`.
 
-    `steps` is a text like `classify >> know >> decide >> notify`; a report may name other `needs` and so branch.
+    `steps` is a text like `classify >> know >> decide >> notify`; a report may name other `needs` and so branch. A
+    ticket keeps the name, version, steps and values of its flow from triage to its end, whatever the file says later.
     """
 
     name: Annotated[str, Field(min_length=1, max_length=100)]
     version: Annotated[int, Field(ge=1)] = 1
     when: Annotated[When | None, Field(description="which tickets go this way; empty = all that name no needs")] = None
     steps: Annotated[list[Capability], Field(min_length=1, max_length=30)]
+    results: Annotated[
+        dict[Capability, dict[Type, Wanted]],
+        Field(description="what the result of a step must say: a list of words, text, list, number, flag or 0..100"),
+    ] = {}
+    values: Annotated[
+        dict[Type, bool | int | float | str], Field(description="facts for its steps, as ticket.flow.values.NAME")
+    ] = {}
 
     @field_validator("steps", mode="before")
     @classmethod

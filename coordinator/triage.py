@@ -2,10 +2,11 @@
 
 Facts in, a decision out: no clock, no Redis, no model. First rule that matches wins:
   1. what the sender says: `needs`, `assigned_to`
-  2. the team's routes, in their order (types are read through the team's aliases)
-  3. a type that is itself a capability of the team
-  4. the team's example sentences, if they are sure enough; what they found is the category, and routes may use it
-  5. the catch-all, and the reasons say so
+  2. a flow of the team, the first whose condition holds (flows.py); a route may still set type and priority
+  3. the team's routes, in their order (types are read through the team's aliases)
+  4. a type that is itself a capability of the team
+  5. the team's example sentences, if they are sure enough; what they found is the category, and routes may use it
+  6. the catch-all, and the reasons say so
 A ticket that is nobody's work (empty, a test, advertising) is cancelled with the reason. Children of other tickets
 and tickets that name who they are for are never taken for that.
 """
@@ -21,9 +22,10 @@ from shiftlead.config.rules import near
 from shiftlead.config.team import Route, Team
 from shiftlead.queues.lifecycle import State
 from shiftlead.queues.reserved import is_reserved
-from shiftlead.queues.ticket import Ticket
+from shiftlead.queues.ticket import FlowPlace, Ticket
 
 from .escalation import first_at
+from .flows import flow_for
 from .impact import impact, nobodys_work
 
 __all__ = ["TriageDecision", "rule_facts", "triage"]
@@ -55,6 +57,7 @@ class TriageDecision:
     named: str | None = None
     confidence: float = 1.0
     not_before: float | None = None
+    flow: FlowPlace | None = None
     reasons: list[str] = field(default_factory=list)
 
 
@@ -66,6 +69,7 @@ class _Way:
     confidence: float = 1.0
     category: str = ""
     route: Route | None = None
+    flow: FlowPlace | None = None
 
 
 def triage(ticket: Ticket, team: Team, *, now: float, given_priority: Priority | None = None) -> TriageDecision:
@@ -98,7 +102,7 @@ def triage(ticket: Ticket, team: Team, *, now: float, given_priority: Priority |
         state=state, needs=way.needs, type=kind, category=category, priority=priority, urgency=urgency,
         summary=ticket.summary or _summary(ticket, reading), due=due,
         ladder_at=None if state is State.CANCELLED else _first_step(told, team, now), named=named,
-        confidence=way.confidence, not_before=not_before, reasons=reasons,
+        confidence=way.confidence, not_before=not_before, flow=way.flow, reasons=reasons,
     )  # fmt: skip
 
 
@@ -142,6 +146,8 @@ def _way(ticket: Ticket, team: Team, kind: str, reading: Reading, now: float, re
         return _said(ticket, team, reasons)
     facts = rule_facts(ticket.changed(type=kind), now=now)
     found = _routed(team, facts, reasons)
+    if (place := flow_for(ticket, team, facts, reasons)) is not None:
+        return _Way([place.at], 1.0, "", found, place)
     if found is not None:
         return _Way(list(found.needs), 1.0, found.needs[0], found)
     if kind in team.capabilities:

@@ -11,6 +11,7 @@ from datetime import UTC, datetime
 from typing import Any
 
 from shiftlead.queues.desk import Desk
+from shiftlead.queues.flow_steps import where
 from shiftlead.queues.layout import crowd_of
 from shiftlead.queues.lifecycle import State
 from shiftlead.queues.presence import Presence
@@ -65,6 +66,9 @@ class Why:
 def explain(desk: Desk, ticket: Ticket, *, now: float) -> Why:
     """Why `ticket` is where it is."""
     reasons, moves_it, blockers = _reasons(desk, ticket, now)
+    if ticket.flow is not None and ticket.is_open:
+        place = where(ticket.flow, ticket.needs)
+        reasons = [place, *(reason for reason in reasons if reason != place)]
     agent = ticket.assigned_to if ticket.is_open else None
     return Why(ticket.number, str(ticket.state), agent, reasons, moves_it, blockers, _timers(desk, ticket))
 

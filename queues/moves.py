@@ -13,12 +13,12 @@ from .moves_of_people import answer, cancel, edit, join, merge, reassign, reopen
 from .moving import changed, line_of, next_token
 from .report import AskHuman, AskRequester, Blocked, Failed, HandOff, Later, Resolved, Reviewed, StepDone
 from .store import Change, Idempotency
-from .ticket import Attempts, Draft, Ticket
+from .ticket import Attempts, Draft, FlowPlace, Ticket
 
 __all__ = [
     "accept", "admit", "advance", "answer", "ask", "assign", "block", "cancel", "claim", "defer", "edit", "escalate",
     "fail", "give_back", "hand_off", "join", "merge", "next_token", "note", "reassign", "recover", "release", "reopen",
-    "report_op", "resolve", "resume", "send_back", "snooze", "submit", "triage", "wake", "withhold",
+    "report_op", "resolve", "resume", "send_back", "snooze", "step_result", "submit", "triage", "wake", "withhold",
 ]  # fmt: skip
 
 ONE_DAY_S = 86_400.0
@@ -128,22 +128,24 @@ def recover(ticket: Ticket, *, now: float, epoch: int) -> Change:
     )
 
 
-def advance(ticket: Ticket, report: StepDone, *, next_needs: list[str], held: int, now: float, epoch: int) -> Change:
-    result = {"result": report.result, "confidence": report.confidence, "agent": ticket.assigned_to, "at": now}
+def advance(
+    ticket: Ticket, report: StepDone, *, next_needs: list[str], held: int, now: float, epoch: int, reason: str = "",
+    flow: FlowPlace | None = None,
+) -> Change:  # fmt: skip
+    """On to whoever can `next_needs`; `reason` says why there."""
+    result = step_result(ticket, report, now)
     values = {
         "steps": ticket.steps | {report.name: result}, "step": report.name, "needs": next_needs, "named": None,
-        "prefers": None, "ready_at": now,
+        "prefers": None, "ready_at": now, "flow": flow,
+        "reason": reason or ticket.reason,
     }  # fmt: skip
-    return _by_agent(
-        ticket,
-        Move.ADVANCE,
-        State.READY,
-        held,
-        now,
-        epoch,
-        values,
-        {"step": report.name, **result, "needs": next_needs},
-    )
+    detail = {"step": report.name, **result, "needs": next_needs} | ({"reason": reason} if reason else {})
+    return _by_agent(ticket, Move.ADVANCE, State.READY, held, now, epoch, values, detail)
+
+
+def step_result(ticket: Ticket, report: StepDone, now: float) -> dict[str, Any]:
+    """What stands under `steps` of a step that is done."""
+    return {"result": report.result, "confidence": report.confidence, "agent": ticket.assigned_to, "at": now}
 
 
 def submit(ticket: Ticket, report: Resolved, *, held: int, now: float, epoch: int) -> Change:

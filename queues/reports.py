@@ -4,7 +4,8 @@
 |---------------|-------------------------------------------------------------------------------------------------|
 | Resolved      | resolved, with its follow-ups; handed on first, where it must be seen by others                  |
 |               | (`requires_handoff`, escalation); withheld, while the action hours of its agent are closed       |
-| StepDone      | ready for the next capability, with the result under `steps`                                     |
+| StepDone      | ready for the next capability, with the result under `steps`; after the last step of a pipeline  |
+|                | resolved (flow_steps.py)                                                                         |
 | Reviewed      | resolved with the author's result, or sent back to the author                                    |
 | HandOff       | waiting for a child with the packet, or for several (handing_on.py)                              |
 | AskHuman      | waiting for an approval child                                                                    |
@@ -28,6 +29,7 @@ from . import moves
 from .asked import Asked, child_of, packet_of, to_a_decider
 from .blocking import blocked
 from .errors import BadInput, TooLarge
+from .flow_steps import after, check_result, ending
 from .following_up import follow_ups, later, turns_allowed
 from .handing_on import bound_reached, hand_off, handed_on
 from .report import (
@@ -76,7 +78,7 @@ def _changes(ticket: Ticket, report: Report, asked: Asked) -> list[Change]:
         case Resolved():
             return _resolved(ticket, report, asked, at)
         case StepDone():
-            return [moves.advance(ticket, report, next_needs=report.needs or ticket.needs, **at)]
+            return _step_done(ticket, report, asked, at)
         case Reviewed():
             return _reviewed(ticket, report, asked, at)
         case HandOff():
@@ -97,6 +99,20 @@ def action_hash(action: str, arguments: dict[str, Any]) -> str:
     """What an approval is bound to: the action and its exact arguments."""
     text = json.dumps([action, arguments], sort_keys=True, ensure_ascii=False, allow_nan=False)
     return hashlib.sha256(text.encode()).hexdigest()
+
+
+def _step_done(ticket: Ticket, report: StepDone, asked: Asked, at: dict[str, Any]) -> list[Change]:
+    """On to the next step; the last one of a pipeline resolves the ticket, and its result is kept like the others'."""
+    check_result(ticket, report, asked.team)
+    onward = after(ticket, report)
+    done = report.model_copy(update={"name": onward.step})
+    if onward.needs:
+        return [moves.advance(ticket, done, next_needs=onward.needs, flow=onward.flow, reason=onward.reason, **at)]
+    steps = ticket.steps | {done.name: moves.step_result(ticket, done, asked.now)}
+    whole = ticket.changed(steps=steps, step=done.name, flow=onward.flow)
+    first, *rest = _resolved(whole, ending(whole), asked, at)
+    line = first.line.model_copy(update={"detail": first.line.detail | {"step": done.name, "step_result": done.result}})
+    return [replace(first, line=line), *rest]
 
 
 def _resolved(ticket: Ticket, report: Resolved, asked: Asked, at: dict[str, Any]) -> list[Change]:

@@ -15,7 +15,9 @@ from .errors import BadInput, TooLarge
 from .lifecycle import QUEUE_OF, Queue, State
 from .report import AgentName, Capability, Packet
 
-__all__ = ["AgentEvent", "AgentState", "Attempts", "Draft", "Line", "Ticket", "check_text", "parse_draft"]
+__all__ = [
+    "AgentEvent", "AgentState", "Attempts", "Draft", "FlowPlace", "Line", "Ticket", "check_text", "parse_draft",
+]  # fmt: skip
 
 Name = Annotated[str, Field(min_length=1, max_length=100)]
 Priority = Literal["urgent", "high", "normal", "low"]
@@ -89,6 +91,18 @@ class Attempts(BaseModel):
     crashed: int = 0
 
 
+class FlowPlace(BaseModel):
+    """The pipeline a ticket goes through, as it was when the ticket was triaged, and where the ticket is in it."""
+
+    model_config = ConfigDict(extra="ignore")
+
+    name: str
+    version: int
+    steps: list[str] = Field(description="capabilities, in their order")
+    at: str = Field(description="the step it is at, or was at last when it has left the steps for a while")
+    values: dict[str, Any] = Field(default_factory=dict, description="facts of the team file for the steps")
+
+
 class Ticket(BaseModel):
     """A ticket as it is kept. Changed only by the desk. Times are unix seconds, UTC."""
 
@@ -129,6 +143,7 @@ class Ticket(BaseModel):
     answers: list[dict[str, Any]] = Field(default_factory=list, description="results of children, oldest first")
     step: str = ""
     steps: dict[str, Any] = Field(default_factory=dict)
+    flow: FlowPlace | None = Field(default=None, description="its pipeline; empty = it goes by its needs alone")
     round: int = 0
     turns: int = Field(default=0, description="reports of this life that did not end it")
     checks: list[str] = Field(default_factory=list, description="names of the checks that failed in the last review")
