@@ -1,6 +1,7 @@
-"""Where an agent's tools come from: the built-in billing tools, and the functions of the team's own `tools.py`.
+"""Where an agent's tools come from: built-in ones, and the functions of the team's own `tools.py`.
 
     <team folder>/data/billing.json   customers and orders to begin with: the team has the billing tools (billing.py)
+    send_escalation_notification      every team whose file gives it to an agent (notifying.py)
     <team folder>/tools.py            functions marked with `tool`, or an object of such methods
 
 Only a team whose file gives some agent a tool opens anything.
@@ -28,6 +29,7 @@ from shiftlead.queues.ledger import Ledger
 from .agent import Work
 from .billing import BillingTools
 from .billing_tables import Billing
+from .notifying import NOTIFY, NotifyingTools
 from .tool import ToolSpec, registry
 from .tools import Toolbox, live_tools
 
@@ -57,7 +59,9 @@ class Toolroom:
         """Every tool of the team, by name."""
         with self._lock:
             if self._tools is None:
-                self._tools = team_tools(self.desk.team, self.desk.settings, now=self.desk.clock.now())
+                desk = self.desk
+                effects = Effects(desk.ledger, desk.team.team, desk.clock) if isinstance(desk.ledger, Ledger) else None
+                self._tools = team_tools(desk.team, desk.settings, now=desk.clock.now(), effects=effects)
             return self._tools
 
     def toolbox(self, work: Work) -> Toolbox | None:
@@ -82,8 +86,11 @@ class Toolroom:
         return list(live_tools(spec.tools)) if spec else []
 
 
-def team_tools(team: Team, settings: Settings, *, now: float) -> dict[str, ToolSpec]:
+def team_tools(
+    team: Team, settings: Settings, *, now: float, effects: Effects | None = None
+) -> dict[str, ToolSpec]:  # fmt: skip
     """Every tool of the team. Its billing database is made from the team's data the first time; `now`: unix seconds.
+    Without `effects` none can be called that needs them.
 
     Raises:
         BadInput: two tools have one name, or one cannot be made from its function.
@@ -92,6 +99,8 @@ def team_tools(team: Team, settings: Settings, *, now: float) -> dict[str, ToolS
     if (team.folder / SEED).is_file():
         address = f"sqlite:///{settings.data / f'billing-{team.team}.db'}"
         sources.append(BillingTools(Billing.opened(address, team.folder / SEED, now=now)))
+    if _notifies(team):
+        sources.append(NotifyingTools(team, effects) if effects is not None else NotifyingTools)
     if (team.folder / "tools.py").is_file():
         sources.append(_module(team.folder / "tools.py"))
     try:
@@ -103,8 +112,13 @@ def team_tools(team: Team, settings: Settings, *, now: float) -> dict[str, ToolS
 def tool_names(team: Team) -> list[str]:
     """The names of every tool of the team. No database is opened; the team's own `tools.py` is loaded."""
     sources: list[Any] = [BillingTools] if (team.folder / SEED).is_file() else []
+    sources += [NotifyingTools] if _notifies(team) else []
     own = team.folder / "tools.py"
     return sorted(registry(*sources, *([_module(own)] if own.is_file() else [])))
+
+
+def _notifies(team: Team) -> bool:
+    return any(NOTIFY in live_tools(agent.tools) for agent in team.agents.values())
 
 
 def _require(agent: str, wanted: list[str], tools: dict[str, ToolSpec]) -> None:

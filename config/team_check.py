@@ -13,6 +13,7 @@ from typing import Any, Literal
 
 from .addresses import check_address
 from .marks import Mark, Marked
+from .references import UnknownReference, references
 from .rules import TICKET_FIELDS, Rule, RuleError, near, words
 from .settings import Settings
 from .team_file import Flow, Gate, Team
@@ -71,6 +72,7 @@ class _Check:
         yield from self._ways()
         yield from self._slots()
         yield from self._addresses()
+        yield from self._texts()
         yield from self._keywords()
         yield from self._rules()
         yield from self._reach()
@@ -202,11 +204,31 @@ class _Check:
                 yield self._unknown("error", (*at, "results", step), f"the flow has no step {step!r}", step, flow.steps)
 
     def _addresses(self) -> Iterator[Problem]:
-        told = [(("agents", n, "notify"), a.notify) for n, a in self.team.agents.items()]
+        told: list[tuple[tuple[str | int, ...], str | None]] = [
+            (("agents", n, "notify"), a.notify) for n, a in self.team.agents.items()
+        ]
         told += [(("people", n, "notify"), p.notify) for n, p in self.team.people.items()]
+        told += [(("channels", "addresses", n), a) for n, a in self.team.channels.addresses.items()]
         for at, address in told:
             if address and (wrong := check_address(address)):
                 yield self._at("error", at, wrong)
+
+    def _texts(self) -> Iterator[Problem]:
+        """References in the texts of notifications: to a ticket field, or to a step of a flow and what it must say."""
+        steps: dict[str, set[str]] = {}
+        for flow in self.team.flows:
+            for step in flow.steps:
+                steps.setdefault(step, set()).update(flow.results.get(step, {}))
+        for word in ("subject", "text"):
+            try:
+                for reference, (first, *below) in references(getattr(self.team.channels, word)):
+                    known = set(TICKET_FIELDS) if first == "ticket" else steps.get(first)
+                    if known is None:
+                        raise UnknownReference(reference, f"no flow has a step {first!r}", first, ["ticket", *steps])
+                    if known and below[0] not in known:
+                        raise UnknownReference(reference, f"{first} has no {below[0]!r}", below[0], sorted(known))
+            except UnknownReference as wrong:
+                yield self._at("error", ("channels", word), str(wrong), wrong.hint)
 
     def _slots(self) -> Iterator[Problem]:
         for name, agent in self.team.agents.items():

@@ -152,3 +152,7 @@ class Channels(Strict):
         "default": ["email"],
     }
     to: Annotated[str, Field(min_length=1, description="who is told when nobody is named")] = "support-team"
+    subject: Annotated[str, Field(max_length=500, description="after urgency and number")] = "${ticket.title}"
+    text: Annotated[
+        str, Field(max_length=5000, description="below who is told; ${classify.reasoning} is what a step has found")
+    ] = "${ticket.title}"

@@ -8,34 +8,28 @@ program would obey.
 from __future__ import annotations
 
 import json
-import logging
-import re
-import threading
 import time
-import unicodedata
 from collections.abc import Callable
 from pathlib import Path
 
 import structlog
 
-from shiftlead.config.addresses import check_address, for_apprise, shown
+from shiftlead.config.addresses import check_address, shown
 from shiftlead.config.private import open_private
+from shiftlead.config.sending import by_apprise, harmless, one_line
 from shiftlead.config.settings import Settings
 from shiftlead.config.team import Team
 from shiftlead.queues.ticket import Ticket
 
 from .delivery import Delivery, Line, Message, Sent
 
-__all__ = ["Notices", "by_apprise", "letter", "one_line"]
+__all__ = ["Notices", "letter"]
 
 log = structlog.get_logger("shiftlead.notice")
 
 TITLE, TEXT = 80, 300  # characters of a ticket's title and of the reason in a message
 LONGEST = 1000  # characters of either in the file
 LINES = 50  # tickets a message names
-MENTION = re.compile(r"(?<!\w)@(?=\w)")
-# Marks what apprise and what it posts with would say themselves: their lines may name a whole address.
-_sending = threading.local()
 
 
 class Notices:
@@ -74,7 +68,7 @@ class Notices:
         except OSError as error:
             log.error("the notice file cannot be written", path=str(self.path), error=str(error))
         if address and self._usable(target, address):
-            line = Line(ticket.number, _harmless(title, TITLE), str(ticket.state), _harmless(text, TEXT))
+            line = Line(ticket.number, harmless(title, TITLE), str(ticket.state), harmless(text, TEXT))
             self.delivery.put(target, address, line)
 
     def close(self, timeout: float = 2.0) -> None:
@@ -112,72 +106,5 @@ def letter(team: str, lines: tuple[Line, ...]) -> tuple[str, str]:
     return f"{team}: {len(lines)} notices about {tickets}", "\n".join(body)
 
 
-def one_line(text: str, length: int) -> str:
-    """At most `length` characters of the text, in one line, without control characters and direction marks."""
-    # Cut first: a text may be long. Cc line breaks and terminals, Cf direction and invisible, Cs not text at all,
-    # Zl and Zp line breaks of Unicode.
-    kept = []
-    for char in text[: 4 * length]:
-        kind = unicodedata.category(char)
-        kept.append(" " if kind in ("Cc", "Zl", "Zp") else "" if kind in ("Cf", "Cs") else char)
-    line = " ".join("".join(kept).split())
-    whole = len(line) <= length and len(text) <= 4 * length
-    return line if whole else line[: length - 1].rstrip() + "…"
-
-
-def by_apprise(address: str, subject: str, body: str) -> str:
-    """Send one message; "" or why it was not taken. Blocks as long as the network does.
-
-    Only one service is made of the address (Apprise would read several out of a list), with nothing stored on disk, no
-    redirects, and without Apprise's pool of threads: those would be waited for when the process ends.
-    """
-    import apprise  # slow to load: not before there is something to send
-
-    _keep_quiet()
-    _sending.said = []
-    try:
-        asset = apprise.AppriseAsset(
-            app_id="Shiftlead", app_desc="Shiftlead", async_mode=False, service_timeout=0, storage_mode="memory",
-            http_redirects=False, pgp_autogen=False, pem_autogen=False, interpret_emojis=False, allow_templates=False,
-        )  # fmt: skip
-        service = apprise.Apprise.instantiate(for_apprise(address), asset=asset)
-        if service is None:
-            return "; ".join(_sending.said) or "Apprise cannot use the address"
-        service.overflow_mode = apprise.OverflowMode.TRUNCATE  # one message, however short the service wants it
-        letterbox = apprise.Apprise(asset=asset)
-        letterbox.add(service)
-        done = letterbox.notify(
-            body=body, title=subject, body_format=apprise.NotifyFormat.TEXT, notify_type=apprise.NotifyType.WARNING
-        )
-        return "" if done else "; ".join(_sending.said) or "it was not taken"
-    finally:
-        _sending.said = None
-
-
-class _Quiet(logging.Filter):
-    """Keeps what is logged while we send out of the log, and keeps the warnings as the reason of a failure."""
-
-    def filter(self, record: logging.LogRecord) -> bool:
-        said: list[str] | None = getattr(_sending, "said", None)
-        if said is None:
-            return True
-        if record.levelno >= logging.WARNING and len(said) < 5:
-            said.append(one_line(record.getMessage(), TEXT))
-        return False
-
-
-_quiet = _Quiet()
-
-
-def _keep_quiet() -> None:
-    for name in ("apprise", "urllib3.connectionpool", "urllib3.connection", "urllib3.util.retry"):
-        logging.getLogger(name).addFilter(_quiet)  # adding it again changes nothing
-
-
 def _about(line: Line) -> str:
     return f"{line.ticket} | {line.title} | {line.state} | {line.text}"
-
-
-def _harmless(text: str, length: int) -> str:
-    """What a chat would read as markup or as a call to everybody is only text."""
-    return one_line(MENTION.sub("@ ", text.replace("<", "‹").replace(">", "›")), length)
