@@ -6,6 +6,7 @@ Times are written as 30m, 4h or 30_minutes and kept in seconds.
 from __future__ import annotations
 
 import hashlib
+from collections.abc import Sequence
 from datetime import date
 from functools import cached_property
 from pathlib import Path
@@ -215,9 +216,14 @@ class Team(TeamFile):
         """Everything somebody on the team can do."""
         return sorted({c for who in (*self.agents, *self.people) for c in self.can(who)})
 
-    def agents_for(self, needs: list[str]) -> list[str]:
+    def agents_for(self, needs: Sequence[str]) -> list[str]:
         """Agents who can do all of `needs`, in the file's order."""
         return [name for name, spec in self.agents.items() if set(needs) <= set(spec.can)]
+
+    def stand_ins_for(self, needs: Sequence[str]) -> list[str]:
+        """Agents who can do all of `needs` only while nobody else who can is there."""
+        wanted, can = set(needs), self.agents_for(needs)
+        return [n for n, a in self.agents.items() if n not in can and wanted <= {*a.can, *a.stands_in_for}]
 
     def capability_of_role(self, role: str) -> str:
         """The first capability of the first agent in that role; "" when nobody has it."""

@@ -13,7 +13,8 @@ First rule that matches wins:
      this ticket is about, then the newest
   5. who served this customer last, within 30 days, if free
   6. a free agent with every capability it needs: the best fit, then the least loaded, then the longest idle
-  7. nobody: the ticket stays ready, the reasons say who could and why not now, and its escalation timer runs
+  7. a free agent that stands in for those who can, while all of those are away (standing_in.py)
+  8. nobody: the ticket stays ready, the reasons say who could and why not now, and its escalation timer runs
 Rules 3 to 5 are wishes: when one cannot be met now, the next rule decides, and the reasons say so.
 """
 
@@ -23,10 +24,11 @@ import heapq
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 
-from shiftlead.queues.ticket import Ticket
+from shiftlead.queues.ticket import TRIES, Ticket
 
 from .affinity import AffinityRule, Recent
 from .availability import AgentFacts
+from .standing_in import absence_of
 
 __all__ = ["AffinityRule", "AgentFacts", "Choice", "Context", "Roster", "choose", "in_order"]
 
@@ -92,6 +94,7 @@ class Roster:
         self._away = {name: agent.away(now) for name, agent in self.agents.items()}
         self._by_needs: dict[frozenset[str], list[AgentFacts]] = {}
         self._heaps: dict[frozenset[str], list[_Place]] = {}
+        self._stand_ins: dict[frozenset[str], list[AgentFacts]] = {}
         self._obstacles: dict[tuple[frozenset[str], frozenset[str]], tuple[list[str], list[str]]] = {}
         self._spent: set[frozenset[str]] = set()  # needs for which nobody has slots to keep
         self._recent: dict[AffinityRule, Recent] = {}
@@ -150,7 +153,7 @@ class Roster:
         return min(parts)[1] if parts else None
 
     def _find(self, ticket: Ticket, context: Context, notes: list[str]) -> Choice | None:
-        """Rules 1 to 6. `notes` gets the wishes that could not be met."""
+        """Rules 1 to 7. `notes` gets the wishes that could not be met."""
         if ticket.named:
             return self._named(ticket, ticket.named)
         who = context.conversation
@@ -178,7 +181,7 @@ class Roster:
                 if not problem:
                     return self._chosen(name, notes, f"{served}, and is free")
                 notes.append(f"{served}, but {problem}")
-        return self._by_fit(ticket, notes)
+        return self._by_fit(ticket, notes) or self._by_standing_in(ticket, notes)
 
     def _named(self, ticket: Ticket, name: str) -> Choice:
         if name in ticket.excluded:
@@ -225,7 +228,7 @@ class Roster:
                 heapq.heappush(heap, now_at)
                 continue
             seen.append(place)
-            if agent.name not in ticket.excluded:
+            if agent.name not in ticket.excluded and agent.name not in ticket.worn_out:
                 found.append(place)
         for place in seen:
             heapq.heappush(heap, place)
@@ -238,9 +241,24 @@ class Roster:
             reasons.append(f"{_better(found[0], found[1])} than {found[1][3]}, the next best")
         return self._chosen(best.name, notes, *reasons)
 
+    def _by_standing_in(self, ticket: Ticket, notes: list[str]) -> Choice | None:
+        needs = frozenset(ticket.needs)
+        if not (there := self.stand_ins(needs)) or not (absence := absence_of(self._able(needs), ticket, self.now)):
+            return None
+        if not absence.long:
+            notes.append(absence.words)
+            return None
+        kept = {a.name: self._bar(a.name, ticket, able=False) or self._full(a.name, ticket) for a in there}
+        free = [a for a in there if not kept[a.name]]
+        if not free:
+            notes += list(kept.values())[:NAMED_AT_MOST]
+            return None
+        best = min(free, key=lambda a: _place(a, needs))
+        return self._chosen(best.name, notes, f"{best.name} stands in: {absence.words}")
+
     def _nobody(self, ticket: Ticket, notes: list[str]) -> Choice:
-        """Rule 7. The same for every ticket with the same needs while no slot is taken."""
-        needs, excluded = frozenset(ticket.needs), frozenset(ticket.excluded)
+        """Rule 8. The same for every ticket with the same needs while no slot is taken."""
+        needs, excluded = frozenset(ticket.needs), frozenset(ticket.excluded) | ticket.worn_out
         found = self._obstacles.get((needs, excluded))
         if found is None or any(self.agents[name].keeps_for == ticket.number for name in found[1]):
             able = [a for a in self._able(needs) if a.name not in excluded]
@@ -266,6 +284,8 @@ class Roster:
             return f"{name} pulls no tickets on this team"
         if name in ticket.excluded:
             return f"{name} may not take it"
+        if name in ticket.worn_out and name != ticket.named:
+            return f"{name} has failed it {TRIES} times"
         if able and not agent.can.issuperset(ticket.needs):
             return f"{name} cannot {' + '.join(sorted(set(ticket.needs) - agent.can))}"
         return agent.away(self.now, mine=True) if name in (ticket.named, ticket.prefers) else self._away[name]
@@ -279,6 +299,16 @@ class Roster:
         if able is None:
             able = self._by_needs[needs] = [a for a in self.agents.values() if needs <= a.can]
         return able
+
+    def stand_ins(self, needs: frozenset[str]) -> list[AgentFacts]:
+        """Who can do some of these needs only while nobody else does."""
+        there = self._stand_ins.get(needs)
+        if there is None:
+            helpers = [a for a in self.agents.values() if a.stands_in_for]
+            there = self._stand_ins[needs] = [
+                a for a in helpers if not needs <= a.can and needs <= a.can | a.stands_in_for
+            ]
+        return there
 
     def _heap(self, needs: frozenset[str]) -> list[_Place]:
         heap = self._heaps.get(needs)

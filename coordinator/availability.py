@@ -10,7 +10,7 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 
-__all__ = ["AgentFacts"]
+__all__ = ["AgentFacts", "clock_time"]
 
 DATED_S = 72_000.0  # 20 hours
 LAST = datetime(9999, 12, 31, 23, 59, 59, tzinfo=UTC).timestamp()
@@ -37,6 +37,7 @@ class AgentFacts:
     meeting_until: float | None = None  # by its calendar
     meeting: str = ""
     problem: str = ""  # what a person should know of it; keeps nothing from it
+    stands_in_for: frozenset[str] = frozenset()  # taken only while nobody else who can is there: standing_in.py
     keeps_for: str = ""  # number of the ticket its free slots are kept for: that one takes more than are free
 
     def obstacle(self, now: float, weight: int = 1, mine: bool = False) -> str:
@@ -52,17 +53,23 @@ class AgentFacts:
         if self.paused:
             return f"{self.name} is paused{because}"
         if self.busy_until is not None and self.busy_until > now:
-            return f"{self.name} is busy until {_clock_time(self.busy_until, now)}{because}"
+            return f"{self.name} is busy until {clock_time(self.busy_until, now)}{because}"
         if self.meeting_until is not None and self.meeting_until > now:
             about = f" ({self.meeting})" if self.meeting else ""
-            return f"{self.name} is in a meeting until {_clock_time(self.meeting_until, now)}{about}"
+            return f"{self.name} is in a meeting until {clock_time(self.meeting_until, now)}{about}"
         if self.off_until is not None and self.off_until > now:
-            return f"{self.name} is off duty until {_clock_time(self.off_until, now)}"
+            return f"{self.name} is off duty until {clock_time(self.off_until, now)}"
         if not self.present:
             return f"{self.name} has no worker running"
         if self.draining and not mine:
             return f"{self.name} is draining: it ends what it has begun{because}"
         return ""
+
+    def back_at(self, now: float) -> float | None:
+        """When the stated times that keep it away end (unix seconds); None when one of its reasons states none."""
+        if self.paused or self.draining or not self.present:
+            return None
+        return max((t for t in (self.busy_until, self.meeting_until, self.off_until) if t is not None), default=now)
 
     def full(self, weight: int = 1, number: str = "") -> str:
         """Why ticket `number` of `weight` slots does not fit; empty when it does."""
@@ -84,7 +91,7 @@ class AgentFacts:
         return max((self.weights.get(need, 1) for need in needs), default=1) if self.weights else 1
 
 
-def _clock_time(at: float, now: float) -> str:
+def clock_time(at: float, now: float) -> str:
     """A time of day, with its date when it is so far away that another day may be meant."""
     date = "%Y-%m-%d " if at - now > DATED_S else ""
     return datetime.fromtimestamp(min(at, LAST), UTC).strftime(f"{date}%H:%M:%S UTC")

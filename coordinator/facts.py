@@ -59,6 +59,7 @@ def agent_facts(
             off_until=off_until,
             idle_since=(idle or {}).get(name, now),
             weights=spec.weights,
+            stands_in_for=frozenset(spec.stands_in_for),
             run=int(run.get(name, 0)),
             events=tuple((e.name, e.ref, e.at) for e in state.events),
             meeting_until=meeting.get("until"),
@@ -84,8 +85,12 @@ def candidates(
     for lane_and_group in groups:
         there = able(lane_and_group, agents)
         free = sum(max(0, a.capacity - a.load) for a in there if not a.away(now, mine=True))
-        # Nobody has a slot: only those are looked at that a stated time keeps waiting, for their story.
-        count = free + LOOK_AHEAD * deeper if free else TOLD if there and all(a.away(now) for a in there) else 0
+        # Nobody has a slot: only those are looked at that a stated time keeps waiting, for their story, and as many as
+        # somebody may stand in for. The first due are the first that may be stood in for: nobody looks behind them.
+        nobody = all(a.away(now) for a in there)
+        count = free + LOOK_AHEAD * deeper if free else TOLD if there and nobody else 0
+        if nobody and (spare := _spare(lane_and_group, agents, now)):
+            count = max(count, spare + LOOK_AHEAD)
         wanted.append((count, free))
         if count:
             pipe.zrange(keys(f"ready:{lane_and_group}"), 0, count - 1)
@@ -111,6 +116,18 @@ def able(lane_and_group: str, agents: dict[str, AgentFacts]) -> list[AgentFacts]
         return [agents[group[1:]]] if group[1:] in agents else []
     needs = frozenset(group.split("+")) - {""}
     return [a for a in agents.values() if needs <= a.can]
+
+
+def _spare(lane_and_group: str, agents: dict[str, AgentFacts], now: float) -> int:
+    """Free slots of those who stand in for who could take a ticket of this ready set."""
+    group = lane_and_group.partition(":")[2]
+    if group == "?" or group.startswith("@"):
+        return 0
+    needs = frozenset(group.split("+")) - {""}
+    helpers = [a for a in agents.values() if a.stands_in_for and not needs <= a.can]
+    return sum(
+        max(0, a.capacity - a.load) for a in helpers if needs <= a.can | a.stands_in_for and not a.away(now, mine=True)
+    )
 
 
 def contexts(desk: Desk, tickets: Sequence[Ticket], now: float) -> dict[str, Context]:

@@ -217,7 +217,8 @@ class Simulation:
         if group.startswith("@"):
             able = [group[1:]] if group[1:] in self.team.agents else []
         else:
-            able = self.team.agents_for([n for n in group.split("+") if n])
+            needs = [n for n in group.split("+") if n]
+            able = self.team.agents_for(needs) + self.team.stand_ins_for(needs)
         now = self.clock.now()
         return any(self.facts.free(name, now) for name in able)
 

@@ -67,7 +67,7 @@ class Committer:
         self.refused: Callable[[Exception], None] = lambda error: None  # counts what a door or a worker was refused
 
     def _served(self, needs: Sequence[str]) -> bool:
-        return any(set(needs) <= set(spec.can) for spec in self.team.agents.values())
+        return bool(self.team.agents_for(needs) or self.team.stand_ins_for(needs))
 
     @property
     def max_crashes(self) -> int:

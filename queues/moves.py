@@ -233,8 +233,10 @@ def block(ticket: Ticket, report: Blocked, *, held: int, now: float, epoch: int)
     return _by_agent(ticket, Move.BLOCK, State.WAITING, held, now, epoch, values, report.model_dump())
 
 
-def defer(ticket: Ticket, report: Later | Failed, *, until: float, held: int, now: float, epoch: int) -> Change:
-    values: dict[str, Any] = {"not_before": until}
+def defer(
+    ticket: Ticket, report: Later | Failed, *, until: float, held: int, now: float, epoch: int, **values: Any
+) -> Change:  # fmt: skip
+    values = {"not_before": until} | values
     if isinstance(report, Failed):
         values |= {"attempts": _counted(ticket, "handed_back"), "reason": report.error[:500]}
     else:

@@ -49,10 +49,10 @@ def reopen(
 ) -> Change:  # fmt: skip
     values: dict[str, Any] = {
         "life": ticket.life + 1, "closed_at": None, "ready_at": now, "due": due, "ladder": 0, "ladder_at": ladder_at,
-        "attempts": Attempts(), "turns": 0, "result": None, "reason": reason, "expires_at": None, "suspect": False,
+        "attempts": Attempts(), "failures": {}, "turns": 0, "result": None, "reason": reason, "expires_at": None,
         "awaits": [], "answers": [], "waits_for": "", "waits_until": None, "named": None, "withheld": False,
-        "ladder_left": None, "behind": False, "merged_into": None, "assigned_to": None, "accept_by": None,
-        "marks": list(marks),
+        "suspect": False, "ladder_left": None, "behind": False, "merged_into": None, "assigned_to": None,
+        "accept_by": None, "marks": list(marks),
     }  # fmt: skip
     return changed(ticket, Move.REOPEN, actor, now, epoch, State.READY, values=values, reason=reason)
 

@@ -12,7 +12,8 @@
 | AskRequester  | waiting for the requester                                                                        |
 | Blocked       | waiting for a named owner or another ticket, with a timer (blocking.py)                          |
 | Later         | scheduled; a watch only as often as it may look (following_up.py)                                |
-| Failed        | failed; or, where it may be tried again, ready at once the first time and later after that       |
+| Failed        | failed; or, where it may be tried again: ready at once the first time, later after that, and     |
+|               | when one agent failed it twice for others (failing.py)                                           |
 """
 
 from __future__ import annotations
@@ -29,6 +30,7 @@ from . import moves
 from .asked import Asked, child_of, packet_of, to_a_decider
 from .blocking import blocked
 from .errors import BadInput, TooLarge
+from .failing import failed
 from .flow_steps import after, check_result, ending
 from .following_up import follow_ups, later, turns_allowed
 from .handing_on import bound_reached, hand_off, handed_on
@@ -51,7 +53,6 @@ from .ticket import Ticket
 __all__ = ["Asked", "action_hash", "changes_for"]
 
 MAX_ROUNDS = 3
-BACK_OFF_S = 300.0
 
 
 def changes_for(ticket: Ticket, report: Report, asked: Asked) -> Sequence[Change]:
@@ -92,7 +93,7 @@ def _changes(ticket: Ticket, report: Report, asked: Asked) -> list[Change]:
         case Later():
             return later(ticket, report, asked, at)
         case Failed():
-            return _failed(ticket, report, asked, at)
+            return failed(ticket, report, asked, at)
 
 
 def action_hash(action: str, arguments: dict[str, Any]) -> str:
@@ -202,17 +203,6 @@ def _ask_human(ticket: Ticket, report: AskHuman, asked: Asked, at: dict[str, Any
         expires_at=asked.now + asked.settings.approval_expires_s,
     )  # fmt: skip
     return [moves.ask(ticket, report, child.after, **at), child]
-
-
-def _failed(ticket: Ticket, report: Failed, asked: Asked, at: dict[str, Any]) -> list[Change]:
-    actor = f"agent:{ticket.assigned_to}"
-    if not report.retryable:
-        return [moves.fail(ticket, reason=report.error, actor=actor, **at, last_op=moves.report_op(ticket))]
-    tried = ticket.attempts.handed_back
-    if tried == 0:
-        back: dict[str, Any] = {"counter": "handed_back", "last_op": moves.report_op(ticket)}
-        return [moves.give_back(ticket, reason=report.error[:500], actor=actor, **at, **back)]
-    return [moves.defer(ticket, report, until=asked.now + min(2.0**tried, BACK_OFF_S), **at)]
 
 
 def _bounded(ticket: Ticket, report: Report, settings: Settings) -> None:

@@ -16,13 +16,16 @@ from .lifecycle import QUEUE_OF, Queue, State
 from .report import AgentName, Capability, Packet
 
 __all__ = [
-    "AgentEvent", "AgentState", "Attempts", "Draft", "FlowPlace", "Line", "Ticket", "check_text", "parse_draft",
+    "AgentEvent", "AgentState", "Attempts", "Draft", "FlowPlace", "Line", "TRIES", "Ticket", "check_text",
+    "parse_draft",
 ]  # fmt: skip
 
 Name = Annotated[str, Field(min_length=1, max_length=100)]
 Priority = Literal["urgent", "high", "normal", "low"]
 NUMBER = re.compile(r"T-\d{4}-\d{3,9}", re.ASCII)
 MAX_DEPTH = 20
+NOBODY: frozenset[str] = frozenset()
+TRIES = 2  # failed attempts of one agent at one ticket after which others try
 
 
 class Draft(BaseModel):
@@ -157,6 +160,7 @@ class Ticket(BaseModel):
     token: int = 0
     life: int = 1
     attempts: Attempts = Field(default_factory=Attempts)
+    failures: dict[str, int] = Field(default_factory=dict, description="failed attempts in this life, by agent")
     last_op: str = ""
 
     created_at: float = 0.0
@@ -202,6 +206,13 @@ class Ticket(BaseModel):
     @property
     def lane(self) -> str:
         return "urgent" if self.priority == "urgent" else "rest"
+
+    @property
+    def worn_out(self) -> frozenset[str]:
+        """Agents that failed it so often that others try now."""
+        if not self.failures:  # nearly always, and asked for very often
+            return NOBODY
+        return frozenset(name for name, times in self.failures.items() if times >= TRIES)
 
     @property
     def group(self) -> str:

@@ -7,6 +7,7 @@ from typing import Any
 import pytest
 
 from shiftlead.config.clock import ManualClock
+from shiftlead.queues import moves
 from shiftlead.queues.desk import Desk
 from shiftlead.queues.errors import (
     BadInput,
@@ -22,7 +23,7 @@ from shiftlead.queues.errors import (
 from shiftlead.queues.lifecycle import State
 from shiftlead.queues.report import AskHuman, AskRequester, Failed, HandOff, Later, Report, Resolved, StepDone
 from shiftlead.queues.ticket import Draft
-from tests.desks import a_new_ticket, a_working_ticket, an_assigned_ticket, assigned, triaged, where
+from tests.desks import _one, a_new_ticket, a_working_ticket, an_assigned_ticket, assigned, triaged, where
 
 
 def test_a_ticket_stands_in_one_queue_at_every_step(desk: Desk) -> None:
@@ -260,14 +261,24 @@ def test_a_step_sends_the_same_ticket_on_with_its_result(desk: Desk) -> None:
     )  # fmt: skip
 
 
-def test_what_may_be_tried_again_is_tried_by_others_first_and_later_after_that(desk: Desk, clock: ManualClock) -> None:
+def test_what_may_be_tried_again_is_tried_by_others_then_by_one_who_decides_and_later_after_that(
+    desk: Desk, clock: ManualClock
+) -> None:
+    """SS-05, I18."""
     ticket = a_working_ticket(desk)
     after = desk.report(ticket.id, ticket.token, Failed(error="timeout", retryable=True), agent="iris_support")
     assert (after.state, after.attempts.handed_back) == (State.READY, 1)
     held = desk.claim(assigned(desk, after, "iris_support").id, "iris_support", "w1")
-    later = desk.report(held.id, held.token, Failed(error="timeout", retryable=True), agent="iris_support")
-    assert later.state is State.SCHEDULED
-    assert later.not_before is not None and later.not_before > clock.now()
+    decided = desk.report(held.id, held.token, Failed(error="timeout", retryable=True), agent="iris_support")
+    assert (decided.state, decided.named, decided.failures) == (State.READY, "felix_ceo", {"iris_support": 2})
+    for _ in range(2):  # who decides fails, too: nobody is left, so it comes back later and later
+        held = desk.claim(assigned(desk, decided, "felix_ceo").id, "felix_ceo", "w1")
+        decided = desk.report(held.id, held.token, Failed(error="timeout", retryable=True), agent="felix_ceo")
+        assert decided.state is State.SCHEDULED
+        assert decided.not_before is not None and decided.not_before > clock.now()
+        clock.advance(decided.not_before - clock.now())
+        decided = _one(desk, decided, lambda t, epoch: [moves.wake(t, now=clock.now(), epoch=epoch)])
+    assert decided.failures == {}, "all may try again"
 
 
 def test_a_deferred_ticket_waits_for_its_timer(desk: Desk, clock: ManualClock) -> None:
