@@ -266,6 +266,7 @@ def test_a_retired_ticket_can_be_opened_again(floor: Floor) -> None:
     assert LiveView(floor.desk).counts()["completed"] == 0
 
 
+@pytest.mark.quiet
 def test_the_sweep_takes_little_time_with_many_completed_tickets(floor: Floor) -> None:
     """EN-15: its work is bounded by its limit, not by how many there are."""
     ticket = floor.resolved()

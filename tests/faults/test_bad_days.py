@@ -222,6 +222,7 @@ def _nothing_runs(home: Path) -> None:
 # -- the ledger cannot be written --------------------------------------------------------------------------------------
 
 
+@pytest.mark.quiet
 @pytest.mark.timeout(90)
 def test_a_ledger_locked_by_another_program_acknowledges_nothing_and_goes_on_by_itself(cluster: Cluster) -> None:
     """I21, I1: 503 with Retry-After while it lasts, exit code 5 at the command line; the same key finds its ticket."""

@@ -67,6 +67,7 @@ def offices(valkey: redis.Redis, valkey_address: str, settings: Settings, team: 
         each.client.close()
 
 
+@pytest.mark.quiet
 def test_ten_thousand_timers_fire_once_and_never_early_while_two_coordinators_race(offices: list[Office]) -> None:
     """I6, I15: p99 <= 250 ms and max <= 1 s late, counted from the commit's own time; cancelled ones never fire."""
     desk, chance = offices[0].desk, random.Random(SEED)

@@ -46,7 +46,7 @@ from tests.conftest import open_desk
 from tests.desks import a_new_ticket, a_working_ticket, assigned, triaged
 
 KEY = "canary-key-51c0ffee"
-IN_FLIGHT = int(os.environ.get("SHIFTLEAD_TEST_IN_FLIGHT", "100"))
+IN_FLIGHT = int(os.environ.get("SHIFTLEAD_TEST_IN_FLIGHT", "500"))
 APPROVAL = {"action": "process_refund", "arguments": {"amount": 600.0}, "why": "asked"}
 
 
@@ -251,6 +251,7 @@ def test_429_makes_the_agent_busy_for_as_long_as_it_says(team: Team, retry_after
     assert KEY not in raised.value.reason
 
 
+@pytest.mark.quiet
 @pytest.mark.parametrize("fault", ["slow", "drip"])
 def test_a_time_out_is_ours_and_not_the_servers(team: Team, fault: str) -> None:
     """I18, I5: also a server that sends a byte now and then does not keep a ticket past its deadline."""
@@ -484,8 +485,9 @@ def test_the_key_is_in_no_log_report_prompt_or_setting(team: Team) -> None:
 # -- many at once -----------------------------------------------------------------------------------------------------
 
 
+@pytest.mark.quiet
 def test_many_conversations_are_in_flight_at_once(team: Team, capsys: pytest.CaptureFixture[str]) -> None:
-    """All answered, none doubled: one process, a thread each, answers of 1 s. 500 with SHIFTLEAD_TEST_IN_FLIGHT=500."""
+    """All answered, none doubled: one process, a thread each, answers of 1 s."""
     reports: dict[int, Report | Exception] = {}
     with StubLlm(delay_s=1.0) as stub:
         brain = a_brain(stub, team, settings={"openai_timeout_s": 30})

@@ -74,6 +74,7 @@ def clone(short_folder: Path) -> Iterator[Clone]:
             )
 
 
+@pytest.mark.timeout(300)
 def test_from_a_clone_to_a_ticket_resolved_by_the_users_own_function(clone: Clone) -> None:
     """The README's commands as they stand there, in their order; nothing else is needed, nothing is left running."""
     verbs = [command.split()[1] for command in clone.commands()]

@@ -73,6 +73,7 @@ EVERY = dict(commands())
 # -- help -----------------------------------------------------------------------------------------------------------
 
 
+@pytest.mark.quiet
 def test_help_is_quick() -> None:
     """`shiftlead --help` takes at most 400 ms of a processor, whatever else the machine does."""
     spent = []

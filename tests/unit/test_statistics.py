@@ -202,6 +202,7 @@ def test_how_far_back_is_said_as_a_time(text: str) -> None:
         back_s(text)
 
 
+@pytest.mark.quiet
 def test_ten_thousand_tickets_are_counted_in_two_seconds(told: Told, capsys: pytest.CaptureFixture[str]) -> None:
     """EN-13: the bar is 2 s for a day of 10,000 tickets (SD-14)."""
     count = 10_000
