@@ -1,7 +1,8 @@
 """The offline brain: honest software without a model. It reads the ticket, applies stated rules, and says what it is.
 
-One brain for each role: support, engineering, decision-maker; any other role answers from the knowledge pages. It
-decides from the text, the packet, the answers and the facts on the ticket, so the same ticket gets the same report.
+One brain for each role: support, engineering, decision-maker, and the four steps of a triage pipeline; any other role
+answers from the knowledge pages. It decides from the text, the packet, the answers, the earlier steps and the facts on
+the ticket, so the same ticket gets the same report.
 
 SHIFTLEAD_PACE_S (seconds, default 0) is thinking time for demonstrations: each ticket waits that long, times 0.5 to
 1.5 by a hash of its id, so that a board shows something happening.
@@ -16,7 +17,15 @@ import threading
 from collections.abc import Callable, Sequence
 from pathlib import Path
 
-from . import offline_decision, offline_engineering, offline_support
+from . import (
+    offline_classifier,
+    offline_decision,
+    offline_engineering,
+    offline_escalation,
+    offline_librarian,
+    offline_notifier,
+    offline_support,
+)
 from .agent import Failed, Report, Work
 from .knowledge import Knowledge
 
@@ -28,6 +37,10 @@ ROLES: dict[str, Callable[[Work, Knowledge], Report]] = {
     "support": offline_support.answer,
     "engineering": offline_engineering.answer,
     "decision-maker": offline_decision.answer,
+    "classifier": offline_classifier.answer,
+    "librarian": offline_librarian.answer,
+    "escalation": offline_escalation.answer,
+    "notifier": offline_notifier.answer,
 }
 
 

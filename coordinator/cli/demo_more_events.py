@@ -66,9 +66,13 @@ def _piped(stories: Stories) -> Found:
 
 def _notified(stories: Stories) -> Found:
     for story in stories.values():
-        for line, effect in _effects(story):
-            if effect["tool"] == "send_escalation_notification":
-                yield line.number, f"{_name(line)} told {effect['target'] or 'the support team'}"
+        for line in story:
+            result = line.detail.get("result") if line.move == "advance" else None
+            if isinstance(result, dict) and "notification_sent" in result:
+                sent = ", ".join(result.get("channels") or [])
+                needs = ", ".join(line.detail.get("needs") or [])
+                told = f"told people over {sent}" if sent else "said that no channel has an address here"
+                yield line.number, f"{_name(line)} {told}, and gave it to {needs}"
 
 
 def _consolidated(stories: Stories) -> Found:
@@ -101,7 +105,7 @@ MORE: dict[str, tuple[str, Callable[[Stories], Found]]] = {
     "checked": ("a reply was looked at by somebody else before it left", _checked),
     "revised": ("a reply failed its check, was revised, and checked again", _revised),
     "piped": ("went through its flow, step by step", _piped),
-    "notified": ("people were told by the channels of its urgency", _notified),
+    "notified": ("brought to people, saying which channels of its urgency were told", _notified),
     "consolidated": ("several specialists answered, and one reply was written", _consolidated),
     "nobodys_work": ("nobody's work: cancelled with the reason, and nobody was answered", _nobodys),
     "followed_up": ("something stays to be done, as a ticket of its own with a timer", _promised),

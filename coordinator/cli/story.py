@@ -14,6 +14,7 @@ from rich.tree import Tree
 from shiftlead.queues.lifecycle import State
 
 from .output import ago, console, in_time, local_time, plain
+from .steps_view import step_in_short
 
 if TYPE_CHECKING:
     from shiftlead.queues.ticket import Line, Ticket
@@ -249,6 +250,8 @@ def _what(line: Line) -> str:
         who = d.get("joined") or {}
         parts.append(" ".join(str(who.get(k) or "") for k in ("source", "reporter", "customer")).strip())
         parts.append(str(d.get("text") or ""))
+    elif line.move == "advance":
+        parts.insert(0, f"{d.get('step', '')}: {step_in_short(d.get('result'))}".strip(": "))
     elif line.move in ("withhold", "submit"):
         parts.append(str(d.get("summary") or ""))
     elif line.move == "note" and d.get("signals"):

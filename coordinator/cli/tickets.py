@@ -75,9 +75,12 @@ def show(run: Run, ticket: Annotated[str, typer.Argument(help="Number or id.", m
             lines = [line.model_dump(mode="json") for line in history]
             run.say({"ticket": found.model_dump(mode="json"), "history": lines, "family": family_json(family)})
             return
+        from .steps_view import steps_table
         from .story import family_tree, head, replies, timeline
 
         parts: list[Any] = [head(found, looking.now), timeline(history, looking.now)]
+        if (steps := steps_table(found)) is not None:
+            parts.append(steps)
         if family.children:
             parts.append(family_tree(family, found.id))
         run.say(None, *parts, *replies(found))

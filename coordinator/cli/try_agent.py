@@ -88,6 +88,7 @@ def _work_in_memory(
     """A Work as the worker would build it, for a ticket that exists nowhere."""
     from shiftlead.agents.agent import Work
     from shiftlead.queues.errors import BadInput
+    from shiftlead.queues.flow_steps import begin
     from shiftlead.queues.lifecycle import State
     from shiftlead.queues.ticket import Line, Ticket, check_text
 
@@ -96,11 +97,14 @@ def _work_in_memory(
         raise BadInput("The ticket has no text.", field="text")
     spec, now = team.agents[agent], time.time()
     first = next(line.strip() for line in text.splitlines() if line.strip())
+    need = type if type in spec.can else spec.can[0]
+    flow = next((begin(f).model_copy(update={"at": need}) for f in team.flows if need in f.steps), None)
     number = f"T-{time.gmtime(now).tm_year}-000"
     ticket = Ticket(
         id="try", number=number, team=team.team, team_version=team.version, type=type, title=first[:140], body=text,
-        source="try", customer=customer, context=context, needs=[type] if type in spec.can else [spec.can[0]],
-        steps=steps, state=State.WORKING, assigned_to=agent, worker="try", token=1, created_at=now, updated_at=now,
+        source="try", customer=customer, context=context, needs=[need],
+        steps=steps, flow=flow,
+        state=State.WORKING, assigned_to=agent, worker="try", token=1, created_at=now, updated_at=now,
         due=now, assigned_at=now, trace_id="try",
     )  # fmt: skip
     line = Line(ticket="try", number=number, seq=1, move="accept", actor="door:try", at=now, after="new")
