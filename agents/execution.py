@@ -28,6 +28,7 @@ from shiftlead.queues.ticket import Ticket
 
 from .agent import Agent, Failed, Work, as_report
 from .approved_actions import with_effects
+from .attempt_log import logged
 from .quota import Busy
 from .toolroom import Toolroom
 from .tools import at_hand
@@ -197,7 +198,9 @@ class Runner:
         try:
             toolbox = self._toolroom.toolbox(work)
             with at_hand(toolbox):
-                held.report = as_report(self._brains[held.agent].handle(with_effects(work, toolbox)))
+                held.report = logged(
+                    work, lambda: as_report(self._brains[held.agent].handle(with_effects(work, toolbox)))
+                )
         except EndsTurn as ended:
             held.report = ended.report
         except Busy as busy:

@@ -19,7 +19,7 @@ from structlog.typing import EventDict, Processor, WrappedLogger
 
 from .settings import Settings
 
-__all__ = ["bound_ids", "redacted", "set_up_logging"]
+__all__ = ["bound_ids", "masked", "redacted", "set_up_logging"]
 
 MASK = "***"
 SECRET_NAME = re.compile(
@@ -107,15 +107,20 @@ def redacted(_logger: WrappedLogger | None, _method: str, event: EventDict) -> E
     return {name: _clean(name, value) for name, value in event.items()}
 
 
+def masked(text: str) -> str:
+    """The text without keys, passwords and tokens of the outside world."""
+    for pattern, put in SECRET_TEXT:
+        text = pattern.sub(put, text)
+    return text
+
+
 def _clean(name: str, value: Any) -> Any:
     if isinstance(value, bool | int | float) or value is None:
         return value
     if SECRET_NAME.search(name):
         return MASK if value else value
     if isinstance(value, str):
-        for pattern, put in SECRET_TEXT:
-            value = pattern.sub(put, value)
-        return value
+        return masked(value)
     if isinstance(value, Mapping):
         return {k: _clean(str(k), v) for k, v in value.items()}
     if isinstance(value, list | tuple | set):
