@@ -137,7 +137,7 @@ class _Check:
 
     def _ladders(self) -> Iterator[Problem]:
         for i, ladder in enumerate(self.team.escalations):
-            before = 0.0
+            before = -1.0
             for j, step in enumerate(ladder.ladder):
                 at = ("escalations", i, "ladder", j)
                 if step.after_s <= before:

@@ -28,7 +28,20 @@ from .team_sections import (
     Limits,
     Triage,
 )
-from .team_types import PRIORITIES, Brain, Capability, Id, Priority, Seconds, Sentence, Strict, Type, When, WorkingHours
+from .team_types import (
+    PRIORITIES,
+    Brain,
+    Capability,
+    Delay,
+    Id,
+    Priority,
+    Seconds,
+    Sentence,
+    Strict,
+    Type,
+    When,
+    WorkingHours,
+)
 
 __all__ = [
     "Affinity", "AgentSpec", "Brief", "Budget", "Budgets", "Channels", "Check", "Flow", "Gate", "Intake", "Keywords",
@@ -96,7 +109,7 @@ class Route(Strict):
 class LadderStep(Strict):
     """After this long in open state: tell somebody, give it to somebody, or let others take it too."""
 
-    after_s: Seconds = Field(alias="after")
+    after_s: Delay = Field(alias="after", description="0s: at once")
     notify: Id | None = None
     reassign: Id | None = None
     widen: Annotated[list[Capability], Field(min_length=1)] | None = None

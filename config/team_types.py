@@ -11,7 +11,7 @@ from .duration import duration_s
 from .rules import Rule
 
 __all__ = [
-    "Brain", "Capability", "Id", "PRIORITIES", "Priority", "Seconds", "Sentence", "Strict", "Type", "When",
+    "Brain", "Capability", "Delay", "Id", "PRIORITIES", "Priority", "Seconds", "Sentence", "Strict", "Type", "When",
     "WorkingHours",
 ]  # fmt: skip
 
@@ -33,6 +33,13 @@ Seconds = Annotated[
     float,
     BeforeValidator(lambda v: v if isinstance(v, bool) else duration_s(v)),
     WithJsonSchema({"type": ["string", "number"], "examples": ["30m", "4h"]}),
+]
+
+# The same, and 0s: at once.
+Delay = Annotated[
+    float,
+    BeforeValidator(lambda v: v if isinstance(v, bool) else duration_s(v, zero=True)),
+    WithJsonSchema({"type": ["string", "number"], "examples": ["0s", "30m", "4h"]}),
 ]
 
 

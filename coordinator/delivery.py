@@ -36,6 +36,8 @@ class Line:
     title: str
     state: str
     text: str
+    customer: str = ""
+    says: str = ""  # how its message begins
     place: int = 0  # in the order they came, all targets together
     tries: int = 0
 

@@ -64,6 +64,8 @@ def next_step(
     index = min(ticket.ladder, len(steps) - 1)
     step = steps[index]
     reason = f"{ticket.number} is still {ticket.state} after {_span(now - ticket.created_at)}"
+    if step.after_s == 0 and index == 0 and not ticket.context.get("escalation_threshold"):
+        reason = f"{ticket.number} has just come and is {ticket.priority}"
     to = None
     needs = None
     unnamed = False

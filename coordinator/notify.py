@@ -27,6 +27,7 @@ __all__ = ["Notices", "letter"]
 
 log = structlog.get_logger("shiftlead.notice")
 
+NAME, SAYS = 100, 100  # of who asks, and of the message's beginning
 TITLE, TEXT = 80, 300  # characters of a ticket's title and of the reason in a message
 LONGEST = 1000  # characters of either in the file
 LINES = 50  # tickets a message names
@@ -57,9 +58,11 @@ class Notices:
         """Tell `target` (agent or person); returns at once. What cannot be written or sent is logged, never raised."""
         address = self._address(target)
         title, text = one_line(ticket.title, LONGEST), one_line(text, LONGEST)
+        customer, says = one_line(ticket.customer, NAME), one_line(ticket.body, SAYS)
         notice = {
             "at": at, "team": ticket.team, "to": target, "address": shown(address) if address else "",
             "ticket": ticket.number, "title": title, "state": str(ticket.state), "text": text,
+            "customer": customer, "says": says,
         }  # fmt: skip
         log.warning("escalation", **{k: notice[k] for k in ("to", "ticket", "text")})
         try:
@@ -68,7 +71,8 @@ class Notices:
         except OSError as error:
             log.error("the notice file cannot be written", path=str(self.path), error=str(error))
         if address and self._usable(target, address):
-            line = Line(ticket.number, harmless(title, TITLE), str(ticket.state), harmless(text, TEXT))
+            line = Line(ticket.number, harmless(title, TITLE), str(ticket.state), harmless(text, TEXT),
+                        customer=harmless(customer, NAME), says=harmless(says, SAYS))  # fmt: skip
             self.delivery.put(target, address, line)
 
     def close(self, timeout: float = 2.0) -> None:
@@ -107,4 +111,7 @@ def letter(team: str, lines: tuple[Line, ...]) -> tuple[str, str]:
 
 
 def _about(line: Line) -> str:
-    return f"{line.ticket} | {line.title} | {line.state} | {line.text}"
+    who = f"{line.customer}: " if line.customer else ""
+    # A message without a title has its beginning for one.
+    more = f" | {line.says}" if line.says and not line.says.startswith(line.title.rstrip("…")) else ""
+    return f"{line.ticket} | {who}{line.title} | {line.state} | {line.text}{more}"

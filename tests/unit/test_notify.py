@@ -176,7 +176,7 @@ def test_the_file_has_every_notice_at_once_and_only_its_owner_reads_it(settings:
     assert file.stat().st_mode & 0o777 == 0o600
     assert in_the_file(settings)[1] == {
         "at": 5.0, "team": "front", "to": "ann", "address": "https://hooks.example/***", "ticket": "T-2027-002",
-        "title": "charged twice", "state": "ready", "text": "late",
+        "title": "charged twice", "state": "ready", "text": "late", "customer": "", "says": "",
     }  # fmt: skip
 
 
