@@ -33,9 +33,21 @@ from shiftlead.queues.report import (
 from shiftlead.queues.ticket import Line, Ticket, check_text
 
 __all__ = [
-    "Agent", "AskHuman", "AskRequester", "Blocked", "Failed", "FollowUp", "HandOff", "Later", "Packet", "Part",
-    "Report", "Resolved", "Reviewed", "StepDone", "Work", "as_report",
+    "Agent", "AskHuman", "AskRequester", "Blocked", "Earlier", "Failed", "FollowUp", "HandOff", "Later", "Packet",
+    "Part", "Report", "Resolved", "Reviewed", "StepDone", "Work", "as_report",
 ]  # fmt: skip
+
+
+class Earlier(BaseModel):
+    """A ticket the same customer brought before, in short."""
+
+    number: str
+    at: float = Field(description="when it came, unix seconds")
+    state: str
+    category: str = ""
+    title: str = ""
+    agent: str = Field(default="", description="who had it last")
+    outcome: str = Field(default="", description="what came of it")
 
 
 class Work(BaseModel):
@@ -52,6 +64,7 @@ class Work(BaseModel):
     steps: dict[str, Any] = Field(default_factory=dict, description="results of earlier steps, by name")
     answers: list[dict[str, Any]] = Field(default_factory=list, description="what children brought back, oldest first")
     ancestors: list[Ticket] = Field(default_factory=list, description="parent, grandparent, ...")
+    earlier: list[Earlier] = Field(default_factory=list, description="what its customer brought last, newest first")
     team_can: list[str] = Field(default_factory=list, description="every capability somebody on the team has")
     tools: list[str] = Field(default_factory=list)
     deadline: float = Field(default=0.0, description="unix seconds; the runtime gives the ticket back then")

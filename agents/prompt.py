@@ -50,7 +50,7 @@ Use a tool where you need its result. To use one, answer {"report": {"kind": "ca
 PLAIN = re.compile(r"[A-Za-z0-9_.-]{1,60}")
 # How much of what is left each kind of material may take, most important first. What one does not use, the next may.
 SHARES = (("request", 0.5), ("checks", 0.3), ("answers", 0.5), ("packet", 0.5), ("knowledge", 0.4), ("steps", 0.5),
-          ("ancestors", 0.5))  # fmt: skip
+          ("ancestors", 0.5), ("earlier", 0.3))  # fmt: skip
 LEAST_HISTORY = 0.15
 
 
@@ -121,7 +121,7 @@ def build_prompt(
             sections[name] = fenced(boundary, label, shown)
             room -= estimate_tokens(sections[name]) + 1
     story = tell(work.history, max(0, room), number=work.ticket.number)
-    order = ("ancestors", "packet", "request", "knowledge", "steps", "answers", "checks")
+    order = ("earlier", "ancestors", "packet", "request", "knowledge", "steps", "answers", "checks")
     blocks = [facts, *(sections[name] for name in order if name in sections)]
     blocks += [fenced(boundary, f"the ticket's history, {story.note}", story.text)] if story.text else []
     user = "\n\n".join([frame, *blocks, f"Now report on {work.ticket.number}: one JSON object, one report."])
@@ -183,6 +183,9 @@ def _material(work: Work, knowledge: Sequence[tuple[str, str]]) -> list[tuple[st
     head = "\n".join(f"{name}: {value}" for name, value in said.items() if value)
     packet = work.packet.model_dump(exclude={"history_of", "lineage"}, exclude_defaults=True) if work.packet else {}
     above = "\n\n".join(f"{t.number} {t.type}: {t.title}\n{t.body}" for t in reversed(work.ancestors))
+    earlier = "\n".join(
+        f"{e.number} {_time(e.at)} {e.category} {e.state}: {e.title} -> {e.outcome}" for e in work.earlier
+    )
     checks = f"checks that failed: {', '.join(ticket.checks)}" if ticket.checks else ""
     draft = _json(ticket.result) if ticket.result and (ticket.checks or ticket.step == "review") else ""
     return [
@@ -193,6 +196,7 @@ def _material(work: Work, knowledge: Sequence[tuple[str, str]]) -> list[tuple[st
         ("knowledge", "pages of the team that may answer it", "\n\n".join(f"{s}:\n{text}" for s, text in knowledge)),
         ("steps", "results of earlier steps", "\n".join(f"{k}: {_json(v)}" for k, v in work.steps.items())),
         ("ancestors", "the tickets this one comes from, the first one first", above),
+        ("earlier", "what this customer brought before, the newest first", earlier),
     ]
 
 

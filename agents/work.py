@@ -4,12 +4,17 @@ from __future__ import annotations
 
 from shiftlead.config.team import Team
 from shiftlead.queues.desk import Desk
+from shiftlead.queues.earlier import earlier_tickets
 from shiftlead.queues.errors import NotFound
+from shiftlead.queues.ledger import Ledger
 from shiftlead.queues.ticket import Line, Ticket
 
-from .agent import Work
+from .agent import Earlier, Work
 
 __all__ = ["build_work", "run_deadline"]
+
+MOST_EARLIER = 5  # tickets of the customer that go along
+SHORT = 300  # characters of a title or an outcome of theirs
 
 
 def build_work(desk: Desk, ticket: Ticket, team: Team) -> Work:
@@ -27,6 +32,7 @@ def build_work(desk: Desk, ticket: Ticket, team: Team) -> Work:
     for one in [*reversed(ancestors), ticket]:
         history += desk.history(one.id)
     return Work(
+        earlier=_earlier(desk, ticket),
         agent=agent,
         role=spec.role if spec else "",
         ticket=ticket,
@@ -46,6 +52,23 @@ def run_deadline(desk: Desk, ticket: Ticket, team: Team) -> float:
     """Until when the holder may renew its lease, unix seconds: counted from the assignment, which no move postpones."""
     limit = team.limits.run_deadline_s or desk.settings.run_deadline_s
     return (ticket.assigned_at or desk.clock.now()) + limit
+
+
+def _earlier(desk: Desk, ticket: Ticket) -> list[Earlier]:
+    """What the customer brought before (SD-10): the last few of this team, in short, none of this matter's own."""
+    if not ticket.customer or not isinstance(desk.ledger, Ledger):
+        return []
+    own = [ticket.id, *ticket.lineage]
+    return [_in_short(t) for t in earlier_tickets(desk.ledger, ticket.team, ticket.customer, MOST_EARLIER, but=own)]
+
+
+def _in_short(ticket: Ticket) -> Earlier:
+    result = ticket.result or {}
+    said = next((str(result[k]) for k in ("summary", "reply", "error") if result.get(k)), ticket.reason)
+    return Earlier(
+        number=ticket.number, at=ticket.created_at, state=str(ticket.state), category=ticket.category,
+        title=ticket.title[:SHORT], agent=ticket.assigned_to or "", outcome=said[:SHORT],
+    )  # fmt: skip
 
 
 def _ancestors(desk: Desk, ticket: Ticket) -> list[Ticket]:

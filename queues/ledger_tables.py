@@ -85,6 +85,10 @@ class TicketRow(_Row, table=True):
             "ix_ticket_closed", "team", "closed_at",
             sqlite_where=text("closed_at IS NOT NULL"), postgresql_where=text("closed_at IS NOT NULL"),
         ),
+        Index(
+            "ix_ticket_customer", "team", "customer", "id",
+            sqlite_where=text("customer <> ''"), postgresql_where=text("customer <> ''"),
+        ),
     )  # fmt: skip
     team: str = Field(primary_key=True)
     id: str = Field(primary_key=True)
