@@ -20,10 +20,12 @@ from pathlib import Path
 from . import (
     offline_classifier,
     offline_decision,
+    offline_engineer,
     offline_engineering,
     offline_escalation,
     offline_librarian,
     offline_notifier,
+    offline_orchestrator,
     offline_support,
 )
 from .agent import Failed, Report, Work
@@ -41,6 +43,8 @@ ROLES: dict[str, Callable[[Work, Knowledge], Report]] = {
     "librarian": offline_librarian.answer,
     "escalation": offline_escalation.answer,
     "notifier": offline_notifier.answer,
+    "orchestrator": offline_orchestrator.answer,
+    "engineer": offline_engineer.answer,
 }
 
 

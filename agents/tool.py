@@ -39,12 +39,14 @@ class Call:
     """What a tool knows of the call beside its arguments. Nothing here comes out of a text.
 
     `key` is the same for every attempt at the same effect; "" when the tool only reads. `now`: unix seconds, UTC.
+    `ancestors`: the tickets it was handed on from, its parent first: what somebody said yes to stands there.
     """
 
     ticket: Ticket
     agent: str
     now: float
     key: str = ""
+    ancestors: tuple[Ticket, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)

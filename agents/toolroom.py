@@ -1,8 +1,9 @@
 """Where an agent's tools come from: built-in ones, and the functions of the team's own `tools.py`.
 
-    <team folder>/data/billing.json   customers and orders to begin with: the team has the billing tools (billing.py)
-    send_escalation_notification      every team whose file gives it to an agent (notifying.py)
-    <team folder>/tools.py            functions marked with `tool`, or an object of such methods
+    send_escalation_notification        every team whose file gives it to an agent (notifying.py)
+    <team folder>/data/billing.json     customers and orders to begin with: the team has the billing tools (billing.py)
+    <team folder>/data/repository.yaml  a git repository to work on: the team has the tools of repository.py
+    <team folder>/tools.py              functions marked with `tool`, or an object of such methods
 
 Only a team whose file gives some agent a tool opens anything.
 """
@@ -30,6 +31,8 @@ from .agent import Work
 from .billing import BillingTools
 from .billing_tables import Billing
 from .notifying import NOTIFY, NotifyingTools
+from .repository import RepositoryTools
+from .repository_config import REPOSITORY, read_repository
 from .tool import ToolSpec, registry
 from .tools import Toolbox, live_tools
 
@@ -101,6 +104,8 @@ def team_tools(
         sources.append(BillingTools(Billing.opened(address, team.folder / SEED, now=now)))
     if _notifies(team):
         sources.append(NotifyingTools(team, effects) if effects is not None else NotifyingTools)
+    if (repository := read_repository(team)) is not None:
+        sources.append(RepositoryTools(team, repository, settings))
     if (team.folder / "tools.py").is_file():
         sources.append(_module(team.folder / "tools.py"))
     try:
@@ -113,6 +118,7 @@ def tool_names(team: Team) -> list[str]:
     """The names of every tool of the team. No database is opened; the team's own `tools.py` is loaded."""
     sources: list[Any] = [BillingTools] if (team.folder / SEED).is_file() else []
     sources += [NotifyingTools] if _notifies(team) else []
+    sources += [RepositoryTools] if (team.folder / REPOSITORY).is_file() else []
     own = team.folder / "tools.py"
     return sorted(registry(*sources, *([_module(own)] if own.is_file() else [])))
 

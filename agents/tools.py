@@ -126,7 +126,8 @@ class Toolbox:
         return [as_outcome(intent, {}, repeated=False).told() for intent in mine]
 
     def call_of(self, key: str = "") -> Call:
-        return Call(ticket=self.work.ticket, agent=self.work.agent, now=self._now(), key=key)
+        work = self.work
+        return Call(work.ticket, work.agent, self._now(), key, tuple(work.ancestors))
 
     def perform(
         self, spec: ToolSpec, arguments: BaseModel, facts: Facts, *, approval: str = "", again_by: str = ""

@@ -72,6 +72,13 @@ class Settings(BaseSettings):
     notices: str = Field(
         "", description="file escalation notices are appended to; empty = notices.jsonl in the data folder"
     )
+    repositories: Path | None = Field(
+        None, description="folder with the git repositories agents may work on; empty = they work on none"
+    )
+    github_secret: SecretStr = Field(
+        SecretStr(""), description="secret GitHub signs its webhooks with; empty = that door is closed"
+    )
+    github_team: str = Field("", description="team that gets what comes by that door; empty = the default team")
     # The usual OPENAI_API_KEY and OPENAI_BASE_URL are not read: a key that lies there for another program must not make
     # Shiftlead spend money with it and send tickets out of the house. What is used is what was named for Shiftlead.
     openai_base_url: str = Field(
