@@ -31,8 +31,8 @@ NAMES = ("ticket", "action", "customer", "steps", "now")
 TICKET_FIELDS = words(
     "id number team team_version type category title body source reporter customer urgency priority summary component "
     "links context needs requires_handoff named prefers excluded parent children lineage hops asked_by packet answers "
-    "asked_of turns failures "
-    "step steps round checks state assigned_to worker alone suspect version token life attempts last_op created_at "
+    "asked_of turns failures step steps round checks review state assigned_to worker alone suspect version token life "
+    "attempts last_op created_at "
     "updated_at due ready_at assigned_at closed_at not_before claim_by lease_until ladder ladder_at accept_by "
     "expires_at awaits given_priority waits_for waits_until result reason trace_id brought_by marks joined "
     "flow merged_into behind weight ladder_left withheld looks_left first_reply_at escalations aided"

@@ -21,7 +21,7 @@ from .team_file import Flow, Gate, Team
 __all__ = ["Problem", "find_problems", "rule_place"]
 
 LISTS = words("links needs requires_handoff excluded children lineage answers checks awaits marks joined")
-MAPS = words("context packet flow steps attempts failures result")
+MAPS = words("context packet flow steps attempts failures result review")
 NUMBERS = words(
     "team_version hops round version token life created_at updated_at due ready_at assigned_at closed_at not_before "
     "claim_by lease_until ladder ladder_at accept_by expires_at waits_until weight ladder_left looks_left "

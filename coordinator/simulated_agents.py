@@ -14,6 +14,7 @@ A model file (YAML) changes the assumptions; each table is read by type, then ca
     reply_minutes: 60                                median until a requester answers
     answer_minutes: 20                               median until a person answers an approval
     deny: 0.1                                        share of approvals that are refused
+    send_back: 0.1                                   share of replies a checker sends back, in teams that have a check
 """
 
 from __future__ import annotations
@@ -33,7 +34,7 @@ from shiftlead.queues.committing import Decide
 from shiftlead.queues.desk import Desk
 from shiftlead.queues.errors import ShiftleadError
 from shiftlead.queues.lifecycle import State
-from shiftlead.queues.report import AskHuman, AskRequester, Failed, HandOff, Report, Resolved
+from shiftlead.queues.report import AskHuman, AskRequester, Failed, HandOff, Report, Resolved, Reviewed
 from shiftlead.queues.reports import changes_for
 from shiftlead.queues.store import Change
 from shiftlead.queues.ticket import Ticket
@@ -88,6 +89,7 @@ class Model(_Strict):
     reply_minutes: Minutes = 60.0
     answer_minutes: Minutes = 20.0
     deny: Share = 0.1
+    send_back: Share = 0.1
 
 
 def read_model(file: Path, team: Team) -> Model:
@@ -195,6 +197,9 @@ class Behaviour:
         if ticket.type == "approval":
             denied = self._dice(ticket, "deny").random() < self.model.deny
             return Resolved(decision="deny" if denied else "approve", reply="simulated")
+        if ticket.in_review:
+            bad = self._dice(ticket, "review").random() < self.model.send_back
+            return Reviewed(passed=not bad, failed_checks=["simulated"] if bad else [])
         first = ticket.turns == 0 and ticket.parent is None and not ticket.answers
         asked = self._asks(ticket, agent) if first else None
         return asked or Resolved(reply="simulated", summary="simulated")

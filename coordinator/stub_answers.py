@@ -52,7 +52,9 @@ GOOD = {
         "kind": "resolved", "reply": "", "summary": "answered by the stub model", "evidence": [],
         "requires_escalation": False, "reason": "", "follow_ups": [],
     },
-    "reviewed": {"kind": "reviewed", "passed": True, "failed_checks": [], "notes": "the stub model looked at it"},
+    "reviewed": {
+        "kind": "reviewed", "passed": True, "failed_checks": [], "findings": [], "notes": "the stub model looked at it",
+    },
     "step_done": {"kind": "step_done", "name": "stub", "result": "{}", "confidence": 0.5, "needs": []},
 }  # fmt: skip
 

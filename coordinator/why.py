@@ -116,7 +116,8 @@ def _ready(desk: Desk, t: Ticket, now: float) -> tuple[list[str], list[str], lis
     stands_in = next((p for p, _ in desk.store.places(t) if p.startswith("ready:")), "")
     place = desk.store.client.zrank(desk.keys(stands_in), t.id)
     line = f"place {place + 1} of those who need {t.group or 'anybody'} ({t.lane} lane)" if place is not None else ""
-    came = [f"it came back: {t.reason}"] if t.reason and sum(t.attempts.model_dump().values()) else []
+    back = t.reason and (sum(t.attempts.model_dump().values()) or t.review)
+    came = [t.reason if t.in_review else f"it came back: {t.reason}"] if back else []
     if choice.agent is not None:
         return [*came, *choice.reasons, line], [f"the coordinator gives it to {choice.agent} next"], []
     if not choice.blockers and not t.named:

@@ -10,10 +10,11 @@ from typing import Any
 from shiftlead.config.duration import TEN_YEARS_S
 
 from .accepting import Accepting
+from .agent_state import AgentEvent, AgentState
 from .committing import CONFLICTS
 from .errors import BadInput, NotFound, Refused, Unavailable
 from .store import Refusal
-from .ticket import AgentEvent, AgentState, Line, check_text
+from .ticket import Line, check_text
 
 __all__ = ["AgentHands"]
 

@@ -150,7 +150,8 @@ def tombstone(ticket: Ticket, *, reason: str) -> Ticket:
     result = {k: v for k, v in (ticket.result or {}).items() if k in ("kind", "decision")} or None
     # Which tickets were merged into it is no text, and finds them when an erasure that was cut off is repeated.
     joined = [{"number": j["number"]} for j in ticket.joined if j.get("number")]
-    return Ticket(**kept, title=TOMBSTONE, reason=reason, result=result, joined=joined)
+    review = ticket.review.model_copy(update={"verdict": None}) if ticket.review else None
+    return Ticket(**kept, title=TOMBSTONE, reason=reason, result=result, joined=joined, review=review)
 
 
 # -- the steps --------------------------------------------------------------------------------------------------------

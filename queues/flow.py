@@ -35,6 +35,7 @@ class Flow:
         self.in_state: defaultdict[str, float] = defaultdict(float)
         self.working: defaultdict[str, float] = defaultdict(float)
         self._touched: set[str] = set()
+        self._authors: dict[str, str] = {}  # ticket in review -> whose reply it is
         self._unknown: list[tuple[str, int, float]] = []  # (ticket, place it was left at, seconds): who worked?
         self._stays: dict[str, tuple[str, float, str | None]] = {}  # open ticket -> state, since when, who works
         self._last = 0
@@ -87,9 +88,13 @@ class Flow:
         self.counts[move] += 1
         if move == Move.FAIL and actor == "timer:expire":
             self.counts["expired"] += 1
-        # A withheld result is the agent's own work; its timer only lets it go.
+        # A withheld result is the agent's own work; its timer only lets it go. A checker's yes completes the author's.
         if kind == "agent" and move in (Move.RESOLVE, Move.WITHHOLD):
-            self.completed[name] += 1
+            self.completed.update({name, self._authors.pop(ticket_id, name)})
+        elif move == Move.SUBMIT:
+            self._authors[ticket_id] = name
+        elif move == Move.SEND_BACK:
+            self._authors.pop(ticket_id, None)
         if by_person(actor, self.team) and move not in NO_HAND:
             self._touched.add(ticket_id)
 

@@ -17,7 +17,7 @@ from .report import FollowUp, Later, Packet, Resolved
 from .store import Change
 from .ticket import Ticket
 
-__all__ = ["follow_ups", "later", "turns_allowed"]
+__all__ = ["check_follow_ups", "follow_ups", "later", "turns_allowed"]
 
 PROMISE_S = 4 * 3600.0
 MAX_LOOKS = 50
@@ -29,9 +29,18 @@ def follow_ups(ticket: Ticket, report: Resolved, asked: Asked, *, begins: float)
     Raises:
         BadInput: one of them can go to nobody; names the field.
     """
+    check_follow_ups(ticket, report, asked)
+    return [_one(ticket, report, one, asked, begins) for one in report.follow_ups]
+
+
+def check_follow_ups(ticket: Ticket, report: Resolved, asked: Asked) -> None:
+    """Refuse those that can go to nobody.
+
+    Raises:
+        BadInput: names the field.
+    """
     for index, one in enumerate(report.follow_ups):
         check_target(ticket, one, asked, f"follow_ups.{index}.")
-    return [_one(ticket, report, one, asked, begins) for one in report.follow_ups]
 
 
 def later(ticket: Ticket, report: Later, asked: Asked, at: dict[str, Any]) -> list[Change]:

@@ -14,12 +14,13 @@ from typing import Any
 import sqlalchemy as sa
 from sqlalchemy.exc import IntegrityError
 
+from .agent_state import AgentState
 from .ledger_database import migrate, open_engine
 from .ledger_erase import erase_texts
 from .ledger_refusals import RefusalLedger
 from .ledger_tables import METADATA
 from .lifecycle import Queue
-from .ticket import AgentState, Line, Ticket
+from .ticket import Line, Ticket
 
 __all__ = ["FIRST_HASH", "ApiKey", "Head", "Ledger", "SteppedDown"]
 

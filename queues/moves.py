@@ -1,6 +1,7 @@
 """One function per move: a ticket and what was decided go in, the change to commit comes out. All pure.
 
-What people do stands in moves_of_people.py. Every change passes `moving.changed`, which asks the lifecycle table.
+What people do stands in moves_of_people.py, the review of a reply in moves_of_review.py. Every change passes
+`moving.changed`, which asks the lifecycle table.
 """
 
 from __future__ import annotations
@@ -10,24 +11,21 @@ from typing import Any
 
 from .lifecycle import Move, State
 from .moves_of_people import answer, cancel, edit, join, merge, reassign, reopen, snooze
-from .moving import changed, line_of, next_token
-from .report import AskHuman, AskRequester, Blocked, Failed, HandOff, Later, Resolved, Reviewed, StepDone
+from .moves_of_review import judged, send_back, submit, verdict_of
+from .moving import by_agent, changed, line_of, next_token, report_op
+from .report import AskHuman, AskRequester, Blocked, Failed, HandOff, Later, Resolved, StepDone
 from .store import Change, Idempotency
 from .ticket import Attempts, Draft, FlowPlace, Ticket
 
 __all__ = [
     "accept", "admit", "advance", "answer", "ask", "assign", "block", "cancel", "claim", "defer", "edit", "escalate",
-    "fail", "give_back", "hand_off", "join", "merge", "next_token", "note", "reassign", "recover", "release", "reopen",
-    "report_op", "resolve", "resume", "send_back", "snooze", "step_result", "submit", "triage", "wake", "withhold",
+    "fail", "give_back", "hand_off", "join", "judged", "merge", "next_token", "note", "reassign", "recover", "release",
+    "reopen", "report_op", "resolve", "resume", "send_back", "snooze", "step_result", "submit", "triage", "wake",
+    "withhold",
 ]  # fmt: skip
 
 ONE_DAY_S = 86_400.0
 REQUESTER_S = 7 * ONE_DAY_S  # a requester who does not answer for so long: the agent decides what to do
-
-
-def report_op(ticket: Ticket) -> str:
-    """The operation id of the holder's report: with the same token by the same agent, it is the same report."""
-    return f"report:{ticket.token}:{ticket.assigned_to}"
 
 
 def accept(
@@ -140,7 +138,7 @@ def advance(
         "reason": reason or ticket.reason,
     }  # fmt: skip
     detail = {"step": report.name, **result, "needs": next_needs} | ({"reason": reason} if reason else {})
-    return _by_agent(ticket, Move.ADVANCE, State.READY, held, now, epoch, values, detail)
+    return by_agent(ticket, Move.ADVANCE, State.READY, held, now, epoch, values, detail)
 
 
 def step_result(ticket: Ticket, report: StepDone, now: float) -> dict[str, Any]:
@@ -148,30 +146,29 @@ def step_result(ticket: Ticket, report: StepDone, now: float) -> dict[str, Any]:
     return {"result": report.result, "confidence": report.confidence, "agent": ticket.assigned_to, "at": now}
 
 
-def submit(ticket: Ticket, report: Resolved, *, held: int, now: float, epoch: int) -> Change:
-    author = ticket.assigned_to or ""
-    values = {
-        "result": report.model_dump(), "needs": ["quality_check"], "named": None, "prefers": None,
-        "excluded": [*ticket.excluded, author], "step": "review", "ready_at": now,
-    }  # fmt: skip
-    return _by_agent(ticket, Move.SUBMIT, State.READY, held, now, epoch, values, report.model_dump())
-
-
-def resolve(ticket: Ticket, report: Resolved, *, held: int | None, now: float, epoch: int) -> Change:
-    values = {
+def resolve(
+    ticket: Ticket, report: Resolved, *, author: str | None, held: int | None, now: float, epoch: int, **values: Any
+) -> Change:
+    """Done. `author` has done it, also where it is a checker who lets it leave; `values`: see `judged`."""
+    values = values | {
         "result": report.model_dump(), "closed_at": now, "reason": report.reason, "suspect": False,
-        "first_reply_at": ticket.first_reply_at or now,
+        "first_reply_at": ticket.first_reply_at or now, "assigned_to": author,
     }  # fmt: skip
-    return _by_agent(ticket, Move.RESOLVE, State.RESOLVED, held, now, epoch, values, report.model_dump())
+    detail = report.model_dump() | verdict_of(values)
+    return by_agent(ticket, Move.RESOLVE, State.RESOLVED, held, now, epoch, values, detail)
 
 
-def withhold(ticket: Ticket, report: Resolved, *, until: float, held: int, now: float, epoch: int) -> Change:
-    """The work is done; its result is a side effect, and leaves when the action hours begin."""
-    values = {
+def withhold(
+    ticket: Ticket, report: Resolved, *, author: str | None, until: float, held: int, now: float, epoch: int,
+    **values: Any,
+) -> Change:  # fmt: skip
+    """The work is done; its result is a side effect, and leaves when the action hours of its author begin."""
+    values = values | {
         "result": report.model_dump(), "withheld": True, "waits_for": "action hours", "waits_until": until,
-        "prefers": ticket.assigned_to, "suspect": False, "ladder_at": None,
+        "prefers": author, "suspect": False, "ladder_at": None,
     }  # fmt: skip
-    return _by_agent(ticket, Move.WITHHOLD, State.WAITING, held, now, epoch, values, report.model_dump())
+    detail = report.model_dump() | verdict_of(values)
+    return by_agent(ticket, Move.WITHHOLD, State.WAITING, held, now, epoch, values, detail)
 
 
 def release(ticket: Ticket, *, now: float, epoch: int) -> Change:
@@ -182,16 +179,6 @@ def release(ticket: Ticket, *, now: float, epoch: int) -> Change:
     }  # fmt: skip
     reason = "action hours have begun"
     return changed(ticket, Move.RESOLVE, "timer:wait", now, epoch, State.RESOLVED, values=values, reason=reason)
-
-
-def send_back(
-    ticket: Ticket, report: Reviewed, *, author: str, held: int, now: float, epoch: int, needs: list[str]
-) -> Change:
-    values = {
-        "checks": report.failed_checks, "round": ticket.round + 1, "prefers": author, "needs": needs, "step": "revise",
-        "excluded": [a for a in ticket.excluded if a != author], "ready_at": now,
-    }  # fmt: skip
-    return _by_agent(ticket, Move.SEND_BACK, State.READY, held, now, epoch, values, report.model_dump())
 
 
 def hand_off(
@@ -205,7 +192,7 @@ def hand_off(
         "prefers": ticket.assigned_to, "suspect": False,
     }  # fmt: skip
     detail = report.model_dump() | {"children": [c.number for c in made]}
-    return _by_agent(ticket, Move.HAND_OFF, State.WAITING, held, now, epoch, values, detail)
+    return by_agent(ticket, Move.HAND_OFF, State.WAITING, held, now, epoch, values, detail)
 
 
 def ask(
@@ -224,13 +211,13 @@ def ask(
         values |= {"children": [*ticket.children, child.id], "awaits": [child.id], "waits_for": "children"}
         values["waits_until"] = None
         detail["children"] = [child.number]
-    return _by_agent(ticket, Move.ASK, State.WAITING, held, now, epoch, values, detail)
+    return by_agent(ticket, Move.ASK, State.WAITING, held, now, epoch, values, detail)
 
 
 def block(ticket: Ticket, report: Blocked, *, held: int, now: float, epoch: int) -> Change:
     until = report.until if report.until is not None else now + ONE_DAY_S
     values = {"waits_for": f"{report.owner}: {report.action}", "waits_until": until, "prefers": ticket.assigned_to}
-    return _by_agent(ticket, Move.BLOCK, State.WAITING, held, now, epoch, values, report.model_dump())
+    return by_agent(ticket, Move.BLOCK, State.WAITING, held, now, epoch, values, report.model_dump())
 
 
 def defer(
@@ -241,7 +228,7 @@ def defer(
         values |= {"attempts": _counted(ticket, "handed_back"), "reason": report.error[:500]}
     else:
         values["prefers"] = ticket.assigned_to
-    return _by_agent(
+    return by_agent(
         ticket, Move.DEFER, State.SCHEDULED, held, now, epoch, values, report.model_dump() | {"until": until}
     )
 
@@ -292,17 +279,6 @@ def note(
     """A ledger line without a move."""
     line = line_of(ticket, kind, actor, now, ticket.state, reason=text, detail=detail)
     return Change(ticket, ticket, line, note=True, held=held)
-
-
-def _by_agent(
-    ticket: Ticket, move: Move, state: State, held: int | None, now: float, epoch: int, values: dict[str, Any],
-    detail: dict[str, Any],
-) -> Change:  # fmt: skip
-    """A report of the holding agent; repeated, it gets the stored answer."""
-    values = values | {"last_op": report_op(ticket), "turns": ticket.turns + 1}
-    actor = f"agent:{ticket.assigned_to}"
-    reason = str(detail.get("reason") or detail.get("error") or detail.get("why") or "")
-    return changed(ticket, move, actor, now, epoch, state, values=values, detail=detail, held=held, reason=reason)
 
 
 def _counted(ticket: Ticket, counter: str) -> Attempts:

@@ -52,8 +52,10 @@ def reopen(
         "attempts": Attempts(), "failures": {}, "turns": 0, "result": None, "reason": reason, "expires_at": None,
         "awaits": [], "answers": [], "waits_for": "", "waits_until": None, "named": None, "withheld": False,
         "suspect": False, "ladder_left": None, "behind": False, "merged_into": None, "assigned_to": None,
-        "accept_by": None, "marks": list(marks),
+        "accept_by": None, "marks": list(marks), "round": 0, "checks": [], "review": None,
     }  # fmt: skip
+    if ticket.review is not None and ticket.review.open:  # closed while somebody was to look at its reply
+        values |= ticket.review.model_dump(include={"needs", "excluded", "step"})
     return changed(ticket, Move.REOPEN, actor, now, epoch, State.READY, values=values, reason=reason)
 
 

@@ -9,7 +9,7 @@ from .lifecycle import HELD, OPEN, Move, State, allows, legal_moves
 from .store import Change
 from .ticket import Line, Ticket
 
-__all__ = ["changed", "line_of", "next_token"]
+__all__ = ["by_agent", "changed", "line_of", "next_token", "report_op"]
 
 EPOCH_STEP = 1_000_000
 NO_AID = frozenset({Move.ACCEPT, Move.JOIN, Move.CLAIM})  # to bring a ticket, or to begin on it, is no help yet
@@ -39,6 +39,22 @@ def changed(
     if line.agent is None:
         line.agent = ticket.assigned_to
     return Change(ticket, after, line, held=held, capacity=capacity)
+
+
+def by_agent(
+    ticket: Ticket, move: Move, state: State, held: int | None, now: float, epoch: int, values: dict[str, Any],
+    detail: dict[str, Any],
+) -> Change:  # fmt: skip
+    """A report of the holding agent; repeated, it gets the stored answer."""
+    values = values | {"last_op": report_op(ticket), "turns": ticket.turns + 1}
+    actor = f"agent:{ticket.assigned_to}"
+    reason = str(detail.get("reason") or detail.get("error") or detail.get("why") or "")
+    return changed(ticket, move, actor, now, epoch, state, values=values, detail=detail, held=held, reason=reason)
+
+
+def report_op(ticket: Ticket) -> str:
+    """The operation id of the holder's report: with the same token by the same agent, it is the same report."""
+    return f"report:{ticket.token}:{ticket.assigned_to}"
 
 
 def line_of(

@@ -7,8 +7,8 @@ from typing import Annotated, Any, Literal
 from pydantic import BaseModel, ConfigDict, Field, TypeAdapter
 
 __all__ = [
-    "AskHuman", "AskRequester", "Blocked", "Failed", "FollowUp", "HandOff", "Later", "Packet", "Part", "REPORT",
-    "Report", "Resolved", "Reviewed", "StepDone",
+    "AskHuman", "AskRequester", "Blocked", "Failed", "Finding", "FollowUp", "HandOff", "Later", "Packet", "Part",
+    "REPORT", "Report", "Resolved", "Reviewed", "StepDone",
 ]  # fmt: skip
 
 Text = Annotated[str, Field(max_length=60_000)]
@@ -90,13 +90,22 @@ class StepDone(_Strict):
     )
 
 
+class Finding(_Strict):
+    """What one check of a review found, and where it looked."""
+
+    check: Name
+    passed: bool
+    evidence: list[Short] = Field(default_factory=list, max_length=20)
+
+
 class Reviewed(_Strict):
-    """A checker's verdict on a submitted ticket."""
+    """A checker's verdict on a submitted reply: it passed, or `failed_checks` names what must be revised."""
 
     kind: Literal["reviewed"] = "reviewed"
     passed: bool
     failed_checks: list[Name] = Field(default_factory=list, max_length=20)
     notes: Text = ""
+    findings: list[Finding] = Field(default_factory=list, max_length=20, description="each check with its evidence")
 
 
 class Part(_Strict):

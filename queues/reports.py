@@ -2,11 +2,11 @@
 
 | report        | change                                                                                          |
 |---------------|-------------------------------------------------------------------------------------------------|
-| Resolved      | resolved, with its follow-ups; handed on first, where it must be seen by others                  |
-|               | (`requires_handoff`, escalation); withheld, while the action hours of its agent are closed       |
+| Resolved      | resolved, or withheld (leaving.py); first handed on, where it must be seen by others             |
+|               | (`requires_handoff`, escalation), then looked at by a checker, where the team has one            |
 | StepDone      | ready for the next capability, with the result under `steps`; after the last step of a pipeline  |
 |                | resolved (flow_steps.py)                                                                         |
-| Reviewed      | resolved with the author's result, or sent back to the author                                    |
+| Reviewed      | resolved with the author's result, or sent back to be revised (reviewing.py)                     |
 | HandOff       | waiting for a child with the packet, or for several (handing_on.py)                              |
 | AskHuman      | waiting for an approval child                                                                    |
 | AskRequester  | waiting for the requester                                                                        |
@@ -32,8 +32,9 @@ from .blocking import blocked
 from .errors import BadInput, TooLarge
 from .failing import failed
 from .flow_steps import after, check_result, ending
-from .following_up import follow_ups, later, turns_allowed
-from .handing_on import bound_reached, hand_off, handed_on
+from .following_up import later, turns_allowed
+from .handing_on import hand_off, handed_on
+from .leaving import leaves
 from .report import (
     AskHuman,
     AskRequester,
@@ -47,12 +48,11 @@ from .report import (
     Reviewed,
     StepDone,
 )
+from .reviewing import cannot_judge, reviewed, submitted
 from .store import Change
 from .ticket import Ticket
 
 __all__ = ["Asked", "action_hash", "changes_for"]
-
-MAX_ROUNDS = 3
 
 
 def changes_for(ticket: Ticket, report: Report, asked: Asked) -> Sequence[Change]:
@@ -72,6 +72,11 @@ def changes_for(ticket: Ticket, report: Report, asked: Asked) -> Sequence[Change
 def _changes(ticket: Ticket, report: Report, asked: Asked) -> list[Change]:
     at: dict[str, Any] = {"held": asked.held, "now": asked.now, "epoch": asked.epoch}
     _bounded(ticket, report, asked.settings)
+    if ticket.in_review and not isinstance(report, Reviewed | Failed | Blocked | Later):
+        raise BadInput(
+            f"{ticket.number} is in review: its reply is judged with a report `reviewed`, and nothing else is done.",
+            field="kind",
+        )
     goes_on = not isinstance(report, Resolved | Reviewed | Failed)
     if goes_on and ticket.turns >= turns_allowed(ticket, asked.settings.max_turns):
         return to_a_decider(ticket, report, f"{ticket.turns} turns are the limit (max_turns)", asked, at)
@@ -81,7 +86,7 @@ def _changes(ticket: Ticket, report: Report, asked: Asked) -> list[Change]:
         case StepDone():
             return _step_done(ticket, report, asked, at)
         case Reviewed():
-            return _reviewed(ticket, report, asked, at)
+            return reviewed(ticket, report, asked, at)
         case HandOff():
             return hand_off(ticket, report, asked, at)
         case AskHuman():
@@ -92,6 +97,8 @@ def _changes(ticket: Ticket, report: Report, asked: Asked) -> list[Change]:
             return blocked(ticket, report, asked, at)
         case Later():
             return later(ticket, report, asked, at)
+        case Failed() if ticket.in_review and not report.retryable:
+            return cannot_judge(ticket, report, asked, at)
         case Failed():
             return failed(ticket, report, asked, at)
 
@@ -138,48 +145,7 @@ def _resolved(ticket: Ticket, report: Resolved, asked: Asked, at: dict[str, Any]
         if deciders:
             wanted = [Part(to=deciders[0], type="escalation", title=ticket.title, question=question)]
             return handed_on(ticket, wanted, report, asked, at)
-    return _leaves(ticket, report, ticket.assigned_to, asked, at)
-
-
-def _leaves(
-    ticket: Ticket, report: Resolved, author: str | None, asked: Asked, at: dict[str, Any]
-) -> list[Change]:  # fmt: skip
-    """The result leaves now, or when the action hours of its author begin (EN-04); its follow-ups come with it."""
-    if report.follow_ups and (why := bound_reached(ticket, report.follow_ups, asked)):
-        return to_a_decider(ticket, report, f"{why}, so there are no follow-ups any more", asked, at)
-    until = _closed_until(ticket, author, asked)
-    change = moves.withhold(ticket, report, until=until, **at) if until else moves.resolve(ticket, report, **at)
-    made = follow_ups(ticket, report, asked, begins=until or asked.now)
-    if not made:
-        return [change]
-    after = change.after.changed(children=[*ticket.children, *(c.after.id for c in made)])
-    detail = change.line.detail | {"children": [c.after.number for c in made]}
-    return [replace(change, after=after, line=change.line.model_copy(update={"detail": detail})), *made]
-
-
-def _closed_until(ticket: Ticket, author: str | None, asked: Asked) -> float | None:
-    """When a result of `author` may leave, None for now. A word to the ticket that asked for it is no side effect."""
-    spec = asked.team.agents.get(author or "")
-    answers_a_ticket = ticket.parent is not None and ticket.source != "follow_up"
-    if spec is None or spec.action_hours is None or ticket.type == "approval" or answers_a_ticket:
-        return None
-    until = spec.action_hours.next_open(asked.now, asked.team.days_off)
-    return until if until > asked.now else None
-
-
-def _reviewed(ticket: Ticket, report: Reviewed, asked: Asked, at: dict[str, Any]) -> list[Change]:
-    if ticket.step != "review" or (ticket.result or {}).get("kind") != "resolved":
-        raise BadInput(f"{ticket.number} is not in review: there is no result to judge.", field="kind")
-    draft = Resolved.model_validate(ticket.result)
-    author = ticket.excluded[-1] if ticket.excluded else ""
-    if report.passed:
-        return _leaves(ticket, draft, author, asked, at)
-    if ticket.round + 1 >= MAX_ROUNDS:
-        failed = ", ".join(report.failed_checks)
-        reason = f"{ticket.round + 1} reviews failed ({failed}); a decision-maker looks at it"
-        actor = f"agent:{ticket.assigned_to}"
-        return [moves.give_back(ticket, reason=reason, actor=actor, needs=["decision"], **at)]
-    return [moves.send_back(ticket, report, author=author, needs=ticket.needs, **at)]
+    return submitted(ticket, report, asked, at) or leaves(ticket, report, ticket.assigned_to, asked, at)
 
 
 def _ask_human(ticket: Ticket, report: AskHuman, asked: Asked, at: dict[str, Any]) -> list[Change]:

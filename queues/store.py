@@ -10,11 +10,12 @@ from typing import Any
 
 import redis
 
+from .agent_state import AgentState
 from .errors import IntakeFull, Rebuilding
 from .keys import Keys
 from .layout import KEEP, SERVED_S, cards, layout, marks_of
 from .lifecycle import State
-from .ticket import AgentState, Line, Ticket
+from .ticket import Line, Ticket
 
 __all__ = ["Change", "Idempotency", "Refusal", "Store"]
 

@@ -14,11 +14,9 @@ from shiftlead.config.duration import duration_s
 from .errors import BadInput, TooLarge
 from .lifecycle import QUEUE_OF, Queue, State
 from .report import AgentName, Capability, Packet
+from .review import Review
 
-__all__ = [
-    "AgentEvent", "AgentState", "Attempts", "Draft", "FlowPlace", "Line", "TRIES", "Ticket", "check_text",
-    "parse_draft",
-]  # fmt: skip
+__all__ = ["Attempts", "Draft", "FlowPlace", "Line", "TRIES", "Ticket", "check_text", "parse_draft"]
 
 Name = Annotated[str, Field(min_length=1, max_length=100)]
 Priority = Literal["urgent", "high", "normal", "low"]
@@ -150,6 +148,7 @@ class Ticket(BaseModel):
     round: int = 0
     turns: int = Field(default=0, description="reports of this life that did not end it")
     checks: list[str] = Field(default_factory=list, description="names of the checks that failed in the last review")
+    review: Review | None = Field(default=None, description="of its reply; None before it was first submitted")
 
     state: State = State.NEW
     assigned_to: str | None = None
@@ -204,6 +203,11 @@ class Ticket(BaseModel):
         return self.queue is not Queue.COMPLETED
 
     @property
+    def in_review(self) -> bool:
+        """Somebody is to look at its reply now: it is not worked on."""
+        return self.review is not None and self.review.open
+
+    @property
     def lane(self) -> str:
         return "urgent" if self.priority == "urgent" else "rest"
 
@@ -241,29 +245,6 @@ class Line(BaseModel):
     agent: str | None = None
     reason: str = ""
     detail: dict[str, Any] = Field(default_factory=dict)
-
-
-class AgentEvent(BaseModel):
-    """Something an agent has just done: `deployed`, with the version or address it concerns."""
-
-    name: str
-    ref: str = ""
-    at: float
-    by: str = ""
-
-
-class AgentState(BaseModel):
-    """What is known of an agent beside the team file. Kept like a ticket, under the id `@<agent>`."""
-
-    agent: str
-    version: int = 0
-    paused: bool = False
-    draining: bool = False
-    events: list[AgentEvent] = Field(default_factory=list, description="newest last")
-    busy_until: float | None = None
-    reason: str = ""
-    by: str = ""
-    since: float = 0.0
 
 
 def parse_draft(data: bytes | str | dict[str, Any], *, max_bytes: int) -> Draft:

@@ -185,15 +185,19 @@ class _Hands:
 
     def _meaning(self, line: Any, kind: str, name: str, mine: bool) -> Iterable[str]:
         match line.move:
-            case Move.SUBMIT | Move.WITHHOLD:
+            case Move.SUBMIT:
                 self._author = name
+            case Move.WITHHOLD:  # a checker's yes at night withholds the author's result
+                self._author = self._author or name
             case Move.RESOLVE:
                 # A checker's yes completes its own work and the author's.
                 if self.agent in (self._author, name if kind == "agent" else None):
                     yield "completed"
                 self._author = self._author or name
-            case Move.SEND_BACK if self._author == self.agent:
-                yield "sent_back"
+            case Move.SEND_BACK:
+                if self._author == self.agent:
+                    yield "sent_back"
+                self._author = None
             case Move.REOPEN:
                 if self._author == self.agent:
                     yield "reopened"

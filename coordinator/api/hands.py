@@ -9,10 +9,11 @@ from pydantic import BaseModel, ConfigDict, Field
 
 from shiftlead.coordinator.facts import agent_facts
 from shiftlead.coordinator.inbox import Item, inbox
+from shiftlead.queues.agent_state import AgentState
 from shiftlead.queues.desk import Desk
 from shiftlead.queues.errors import BadInput, Refused
 from shiftlead.queues.presence import Presence
-from shiftlead.queues.ticket import AgentState, Ticket, check_text
+from shiftlead.queues.ticket import Ticket, check_text
 
 from .auth import Caller, may
 from .body import body, parse, schema

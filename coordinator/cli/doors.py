@@ -15,10 +15,11 @@ from typing import TYPE_CHECKING, Any, Protocol
 from .output import Run, not_running
 
 if TYPE_CHECKING:
+    from shiftlead.queues.agent_state import AgentState
     from shiftlead.queues.connect import Connections
     from shiftlead.queues.desk import Accepted, Desk
     from shiftlead.queues.errors import ShiftleadError
-    from shiftlead.queues.ticket import AgentState, Draft, Ticket
+    from shiftlead.queues.ticket import Draft, Ticket
     from shiftlead.queues.views import View
 
 __all__ = ["Door", "Looking", "local_desk", "me", "open_door", "open_view", "use_running_team"]

@@ -11,9 +11,10 @@ from urllib.parse import quote
 import httpx2
 
 from shiftlead.config.settings import Settings
+from shiftlead.queues.agent_state import AgentState
 from shiftlead.queues.desk import Accepted
 from shiftlead.queues.errors import BadInput, NotFound, Refused, ShiftleadError, Unavailable
-from shiftlead.queues.ticket import AgentState, Draft, Line, Ticket
+from shiftlead.queues.ticket import Draft, Line, Ticket
 
 __all__ = ["HttpDoor"]
 

@@ -254,6 +254,10 @@ def _what(line: Line) -> str:
         parts.insert(0, f"{d.get('step', '')}: {step_in_short(d.get('result'))}".strip(": "))
     elif line.move in ("withhold", "submit"):
         parts.append(str(d.get("summary") or ""))
+    elif line.move == "send_back":
+        parts.append(str(d.get("notes") or ""))
+    if line.move in ("resolve", "withhold") and d.get("review"):
+        parts.insert(0, f"passed the review of {d['review'].get('by')}")
     elif line.move == "note" and d.get("signals"):
         parts.append(", ".join(f"{k}={v}" for k, v in d["signals"].items()))
     if not parts and d.get("erased_at"):

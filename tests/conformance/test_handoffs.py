@@ -452,7 +452,8 @@ def test_a_reviewed_result_leaves_in_its_authors_action_hours(crew: Make) -> Non
 
     def submit(ticket: Ticket, epoch: int) -> list[Any]:
         draft = Resolved(reply="refunded")
-        return [moves.submit(ticket, draft, held=held.token, now=floor.clock.now(), epoch=epoch)]
+        at = {"held": held.token, "now": floor.clock.now(), "epoch": epoch}
+        return [moves.submit(ticket, draft, to="quality_check", reason="a look", **at)]
 
     floor.desk.apply_many([(held.id, submit)])
     floor.desk.reassign(held.id, to="bob", actor="person:lead", reason="a look")

@@ -17,15 +17,30 @@ from hypothesis.stateful import RuleBasedStateMachine, invariant, precondition, 
 from shiftlead.config.clock import ManualClock
 from shiftlead.config.settings import Settings
 from shiftlead.config.team import load_team
+from shiftlead.config.team_file import AgentSpec, Check
 from shiftlead.queues import moves, timers
 from shiftlead.queues.desk import Desk
 from shiftlead.queues.errors import BadInput, NoSlot, Refused, ShiftleadError
 from shiftlead.queues.layout import layout
 from shiftlead.queues.lifecycle import HELD, QUEUE_OF, Queue, State
-from shiftlead.queues.report import AskHuman, AskRequester, Blocked, Failed, HandOff, Later, Resolved, StepDone
+from shiftlead.queues.report import (
+    AskHuman,
+    AskRequester,
+    Blocked,
+    Failed,
+    HandOff,
+    Later,
+    Resolved,
+    Reviewed,
+    StepDone,
+)
+from shiftlead.queues.reserved import RESERVED
 from shiftlead.queues.ticket import Draft, Line, Ticket
 
 AGENTS = ("iris_support", "devin_engineering", "felix_ceo")
+CHECKER = AgentSpec(role="checker", can=["quality_check"], capacity=3)
+VERDICTS = (Reviewed(passed=True), Reviewed(passed=False, failed_checks=["tone_appropriate"]))
+ROUNDS = 2
 REPORTS = (
     Resolved(reply="done"),
     Resolved(reply="sorry", requires_escalation=True, reason="angry"),
@@ -38,6 +53,7 @@ REPORTS = (
     Later(at=1_800_000_100.0),
     Failed(error="no", retryable=True),
     Failed(error="never"),
+    *VERDICTS,
 )
 
 
@@ -45,13 +61,17 @@ class Lifecycle(RuleBasedStateMachine):
     """Holds what was acknowledged: ids, the highest token of each, old (ticket, token) pairs, terminal events."""
 
     client: Any = None
+    checked = False
 
     def __init__(self) -> None:
         super().__init__()
         self.clock = ManualClock()
         self.client.flushall()
         conf = Settings(acknowledge="redis", claim_deadline_s=10, lease_s=30)
-        self.desk = Desk(self.client, load_team("front_office", conf), clock=self.clock, settings=conf)
+        team = load_team("front_office", conf)
+        if self.checked:
+            team = team.model_copy(update={"agents": team.agents | {"quinn": CHECKER}, "check": Check(rounds=ROUNDS)})
+        self.desk = Desk(self.client, team, clock=self.clock, settings=conf)
         self.desk.store.open_epoch(1, Line(ticket="", move="epoch", actor="coordinator", at=0))
         self.ids: list[str] = []
         self.tokens: dict[str, int] = {}
@@ -76,26 +96,24 @@ class Lifecycle(RuleBasedStateMachine):
     @rule(data=st.data())
     def triage(self, data: Any) -> None:
         if (t := self.pick(data, State.NEW)) is not None:
-            at = {"needs": t.needs or ["bug"], "due": t.created_at, "ladder_at": t.created_at + 30}
-            self.coordinate(
-                t,
-                lambda t, e: [
-                    moves.triage(
-                        t, state=State.READY, reasons=[], actor="coordinator", now=self.clock.now(), epoch=e, **at
-                    )
-                ],
-            )
+            self.coordinate(t, self.triaged)
+
+    def triaged(self, t: Ticket, epoch: int) -> list[Any]:
+        at = {"needs": t.needs or ["bug"], "due": t.created_at, "ladder_at": t.created_at + 30}
+        now = self.clock.now()
+        return [moves.triage(t, state=State.READY, reasons=[], actor="coordinator", now=now, epoch=epoch, **at)]
 
     @rule(data=st.data(), agent=st.sampled_from(AGENTS))
     def assign(self, data: Any, agent: str) -> None:
         if (t := self.pick(data, State.READY)) is not None:
-            now, capacity = self.clock.now(), self.desk.team.agents[agent].capacity
-            self.coordinate(
-                t,
-                lambda t, e: [
-                    moves.assign(t, agent, reasons=[], capacity=capacity, claim_by=now + 10, now=now, epoch=e)
-                ],
-            )
+            self.assign_to(t, agent)
+
+    def assign_to(self, ticket: Ticket, agent: str) -> None:
+        now, capacity = self.clock.now(), self.desk.team.agents[agent].capacity
+        self.coordinate(
+            ticket,
+            lambda t, e: [moves.assign(t, agent, reasons=[], capacity=capacity, claim_by=now + 10, now=now, epoch=e)],
+        )
 
     @rule(data=st.data(), worker=st.sampled_from(["w1", "w2"]), alone=st.booleans())
     def claim(self, data: Any, worker: str, alone: bool) -> None:
@@ -235,6 +253,69 @@ class Lifecycle(RuleBasedStateMachine):
             assert len(ends) == (0 if t.is_open else 1)
 
 
+class Reviewing(Lifecycle):
+    """The same, in a team whose replies are looked at before they leave."""
+
+    checked = True
+
+    @rule(data=st.data(), author=st.sampled_from(["iris_support", "felix_ceo"]))
+    def reply(self, data: Any, author: str) -> None:
+        """An agent answers at once what is ready and not in review; a new one, where there is none."""
+        there = [t for t in self.tickets() if t.state is State.READY and t.type not in RESERVED and not t.in_review]
+        self.answer(self.one_of(data, there) if there else self.a_ready_ticket(), author)
+
+    @rule(data=st.data(), verdict=st.sampled_from(VERDICTS), judge=st.sampled_from(["quinn", "felix_ceo"]))
+    def judge(self, data: Any, verdict: Reviewed, judge: str) -> None:
+        """Somebody looks at a reply, at a new one where there is none: who wrote at it is refused."""
+        there = [t for t in self.tickets() if t.state is State.READY and t.in_review]
+        t = self.one_of(data, there) if there else self.answer(self.a_ready_ticket(), "iris_support")
+        if not t.in_review or (held := self.held(t, judge)) is None or held.review is None:
+            return
+        try:
+            self.desk.report(t.id, held.token, verdict, agent=judge)
+        except BadInput:
+            assert judge in held.review.authors
+        else:
+            assert judge not in held.review.authors
+            self.stale.append((t.id, held.token))
+
+    def one_of(self, data: Any, tickets: list[Ticket]) -> Ticket:
+        chosen: Ticket = data.draw(st.sampled_from(sorted(tickets, key=lambda t: t.number)))
+        return chosen
+
+    def answer(self, ticket: Ticket, author: str) -> Ticket:
+        if (held := self.held(ticket, author)) is not None:
+            self.desk.report(ticket.id, held.token, Resolved(reply="here it is"), agent=author)
+            self.stale.append((ticket.id, held.token))
+        return self.desk.find(ticket.id)
+
+    @invariant()
+    def no_reply_leaves_unseen(self) -> None:
+        """SD-07, SD-08, I10: it passed, or a decision-maker has answered after the rounds were used up."""
+        for t in self.tickets():
+            review = t.review
+            if t.state is State.RESOLVED and t.parent is None and t.type not in RESERVED:
+                passed = review is not None and not review.open and (review.verdict or {}).get("passed")
+                assert passed or (t.round >= ROUNDS and t.assigned_to == "felix_ceo"), t
+                assert not passed or review is None or t.assigned_to == review.author
+            assert t.round <= ROUNDS
+            if t.in_review:
+                assert review is not None and set(review.authors) <= set(t.excluded)
+                assert t.state is State.FAILED or (t.result or {}).get("kind") == "resolved"
+
+    def a_ready_ticket(self) -> Ticket:
+        self.accept("normal")
+        self.coordinate(self.desk.find(self.ids[-1]), self.triaged)
+        return self.desk.find(self.ids[-1])
+
+    def held(self, ticket: Ticket, agent: str) -> Ticket | None:
+        """Given to `agent` and claimed; None where it has no slot."""
+        self.assign_to(ticket, agent)
+        if self.desk.find(ticket.id).state is not State.ASSIGNED:
+            return None
+        return self.desk.claim(ticket.id, agent, "w1")
+
+
 STEPS = settings(
     max_examples=200, stateful_step_count=50, deadline=None, suppress_health_check=list(HealthCheck), print_blob=False
 )
@@ -246,6 +327,15 @@ def test_the_model_holds_on_fakeredis() -> None:
     server = fakeredis.FakeServer(version=(7, 0))
     machine = type("OnFake", (Lifecycle,), {"client": fakeredis.FakeRedis(decode_responses=True, server=server)})
     run_state_machine_as_test(machine, settings=STEPS)  # type: ignore[no-untyped-call]
+
+
+@pytest.mark.timeout(300)
+def test_the_model_holds_for_a_team_that_looks_at_its_replies() -> None:
+    """SD-08, I2, I3, I10."""
+    server = fakeredis.FakeServer(version=(7, 0))
+    machine = type("Checked", (Reviewing,), {"client": fakeredis.FakeRedis(decode_responses=True, server=server)})
+    steps = settings(STEPS, max_examples=25, stateful_step_count=30)
+    run_state_machine_as_test(machine, settings=steps)  # type: ignore[no-untyped-call]
 
 
 @pytest.mark.real

