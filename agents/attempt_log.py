@@ -18,7 +18,7 @@ import structlog
 from shiftlead.config.log import masked
 
 from .agent import Failed, Report, Work
-from .quota import Busy
+from .quota import Busy, OverBudget
 from .tools_api import EndsTurn
 
 __all__ = ["PREVIEW", "logged"]
@@ -47,7 +47,7 @@ def logged(work: Work, think: Callable[[], Report]) -> Report:
     except EndsTurn as ended:
         end(not isinstance(ended.report, Failed))
         raise
-    except Busy:
+    except (Busy, OverBudget):
         end(False)
         raise
     except BaseException as error:

@@ -32,7 +32,8 @@ from shiftlead.config.team import AgentSpec, Team
 from shiftlead.queues.errors import BadInput
 
 from .agent import Agent, Failed, Report, Work, as_report
-from .meter import Metered
+from .budget import money_is_limited
+from .meter import Metered, cost_of
 from .offline import OfflineBrain
 from .offline_instead import OfflineInstead
 from .program import MAX_OUTPUT, Program, shared_environment
@@ -58,9 +59,12 @@ def brain_of(
     for page in spec.prompts.values():
         _within(team.folder, page, "prompts", must_be_file=True)
     known = [_within(team.folder, page, "knowledge") for page in spec.knowledge]
+    own = _own(spec, settings)
+    if spec.brain == "openai" and own.openai_configured and money_is_limited(team, agent):
+        _require_prices(own)
     return brain_for(
-        spec.brain, role=spec.role, folder=team.folder, settings=_own(spec, settings), now=now, tools=tools,
-        prompts=spec.prompts, knowledge=known, metered=metered,
+        spec.brain, role=spec.role, folder=team.folder, settings=own, now=now, tools=tools, prompts=spec.prompts,
+        knowledge=known, metered=metered,
     )  # fmt: skip
 
 
@@ -68,6 +72,21 @@ def _own(spec: AgentSpec, settings: Settings) -> Settings:
     """The settings with what this agent has of its own."""
     own = {"openai_model": spec.model, "openai_temperature": spec.temperature}
     return settings.model_copy(update={name: value for name, value in own.items() if value is not None})
+
+
+def _require_prices(settings: Settings) -> None:
+    """A call whose cost nobody knows cannot be held to a budget of money.
+
+    Raises:
+        BadInput: a model has no price.
+    """
+    for model in (settings.openai_model, settings.openai_fallback_model):
+        if model and cost_of(settings.openai_prices, model, 0, 0) is None:
+            raise BadInput(
+                f"Money is limited by the team's budgets, and the model {model!r} has no price. Set "
+                f'SHIFTLEAD_OPENAI_PRICES=\'{{"{model}": {{"input": 0.4, "output": 1.6}}}}\' (per million tokens).',
+                field="brain",
+            )
 
 
 def _within(folder: Path, page: str, field: str, *, must_be_file: bool = False) -> Path:

@@ -33,11 +33,14 @@ PAGES = 3  # sections of the team's pages that go along
 SEARCHED = 20_000  # characters of the ticket they are looked up for
 SHOWN = 2000  # characters of a bad answer that are shown to the model again
 OUTCOMES = {"tool_calls": "tools", "length": "truncated", "content_filter": "refused", "refusal": "refused"}
+BYTES_A_TOKEN = 3  # at least, in most writing; what is reserved must rather be too much
 TOOL_SHARE = 12  # a tool's result may take one of so many parts of the context
 
 
 class Told(Protocol):
-    """Who is told of the prompt and of every call."""
+    """Who is told of the prompt and of every call, and may refuse one before it is made."""
+
+    def reserve(self, model: str, input_tokens: int, output_tokens: int) -> None: ...
 
     def called(self, **values: Any) -> None: ...
 
@@ -136,6 +139,7 @@ class Conversation:
                 self.settings.openai_max_tokens, self.settings.openai_timeout_s,
                 tools=self.offered if offer and self.able.tools else (),
             )  # fmt: skip
+            self.told.reserve(self.model, _worst_prompt(messages, asked), asked.max_tokens)
             began = time.monotonic()
             try:
                 reply = ask(self.client, self.model, messages, asked, until=self.until)
@@ -210,3 +214,8 @@ class Conversation:
             except ToolRefused as refused:
                 self._results[key] = f"Not done: {refused}"
         return self._results[key], True
+
+
+def _worst_prompt(messages: Sequence[dict[str, Any]], asked: Asked) -> int:
+    """Tokens that go out with one call, at the most: messages, schema and tools."""
+    return -(-len(json.dumps([messages, asked.schema, asked.tools], ensure_ascii=False).encode()) // BYTES_A_TOKEN)

@@ -13,10 +13,8 @@ from __future__ import annotations
 import logging
 import threading
 import time
-import traceback
 from collections import Counter
 from collections.abc import Callable, Mapping
-from pathlib import Path
 
 from shiftlead.queues import timers
 from shiftlead.queues.desk import Desk
@@ -26,13 +24,11 @@ from shiftlead.queues.report import Report
 from shiftlead.queues.store import Change
 from shiftlead.queues.ticket import Ticket
 
-from .agent import Agent, Failed, Work, as_report
-from .approved_actions import with_effects
-from .attempt_log import logged
+from .agent import Agent, Failed, Work
+from .budget import Accounts
 from .quota import Busy
+from .thinking import Ended, clean, last_line, think
 from .toolroom import Toolroom
-from .tools import at_hand
-from .tools_api import EndsTurn
 from .turnstile import Turnstile
 from .work import build_work
 
@@ -50,8 +46,7 @@ class _Held:
         self.ticket, self.token, self.agent = ticket, ticket.token, ticket.assigned_to or ""
         self.lease_until = ticket.lease_until or 0.0
         self.over = threading.Event()  # the brain is done, or the ticket was handed back
-        self.report: Report | None = None
-        self.busy: Busy | None = None
+        self.ended: Ended | None = None
         self.lost = False
         self.handed_back = False
 
@@ -59,11 +54,15 @@ class _Held:
 class Runner:
     """Works on tickets until it is stopped. `counts` says how rings ended, by word."""
 
-    def __init__(self, desk: Desk, brains: Mapping[str, Agent], worker: str, recycle: Callable[[], None]) -> None:
+    def __init__(
+        self, desk: Desk, brains: Mapping[str, Agent], worker: str, recycle: Callable[[], None],
+        accounts: Accounts | None = None,
+    ) -> None:  # fmt: skip
         self.desk, self.team, self.settings = desk, desk.team, desk.settings
         self.worker, self._brains, self._recycle = worker, brains, recycle
         self.counts: Counter[str] = Counter()
         self._toolroom = Toolroom(desk, brains)
+        self._accounts = accounts or Accounts(desk.team, now=desk.clock.now)
         self._turnstile = Turnstile()
         self._lock = threading.Lock()
         self._coming: set[str] = set()  # ticket ids that wait for their turn
@@ -175,7 +174,7 @@ class Runner:
             except Exception as error:
                 log.exception("%s: its story could not be read", held.ticket.number)
                 # As a failed attempt: the first comes back at once, the next ones later and later.
-                sad = Failed(error=f"its story could not be read: {_last_line(error)}", retryable=True)
+                sad = Failed(error=f"its story could not be read: {last_line(error)}", retryable=True)
                 return self._report(held, sad, self.desk.clock.now() + self.settings.lease_s)
             threading.Thread(target=self._think, args=(held, work), name=held.ticket.number, daemon=True).start()
             in_time = held.over.wait(max(0.0, work.deadline - self.desk.clock.now()))
@@ -183,47 +182,35 @@ class Runner:
                 return "handed back"
             if not in_time:
                 return self._overdue(held)
-            if held.busy is not None and not held.lost:
-                return self._hold(held, held.busy)
-            if held.lost or held.report is None:
+            if held.lost or held.ended is None:
                 log.warning("%s: the lease was lost; its report is dropped", held.ticket.number)
                 return "dropped"
-            return self._report(held, held.report, work.deadline)
+            if held.ended.busy is not None:
+                return self._hold(held, held.ended.busy)
+            return self._report(held, held.ended.report, work.deadline, over_budget=held.ended.over_budget)
         finally:
             self._let_go(held)
 
     def _think(self, held: _Held, work: Work) -> None:
-        """The brain's own thread: what was approved is done first. Whatever it raises is a failed attempt, also an
-        exit."""
-        try:
-            toolbox = self._toolroom.toolbox(work)
-            with at_hand(toolbox):
-                held.report = logged(
-                    work, lambda: as_report(self._brains[held.agent].handle(with_effects(work, toolbox)))
-                )
-        except EndsTurn as ended:
-            held.report = ended.report
-        except Busy as busy:
-            held.busy = busy
-        except BaseException as error:
-            log.warning("%s: the brain of %s failed", work.ticket.number, held.agent, exc_info=error)
-            held.report = Failed(error=_last_line(error), retryable=True)
+        """The brain's own thread."""
+        held.ended = think(self._brains[held.agent], work, self._toolroom.toolbox, self._accounts.open(work))
         held.over.set()
 
-    def _report(self, held: _Held, report: Report, deadline: float) -> str:
+    def _report(self, held: _Held, report: Report, deadline: float, *, over_budget: bool = False) -> str:
         """Report with the token until it stands or is refused. Repeating is safe: the desk knows the operation."""
         pause, refused = 0.05, False
         while True:
             try:
-                self.desk.report(held.ticket.id, held.token, report, agent=held.agent)
-                return report.kind
+                verb = self.desk.over_budget if over_budget else self.desk.report
+                verb(held.ticket.id, held.token, report, agent=held.agent)
+                return "over budget" if over_budget else report.kind
             except NotRecorded:
                 return report.kind  # written; the ledger follows
             except BadInput as error:
                 if refused:
                     self._hand_back(held, f"its report was refused: {error}", counter="handed_back")
                     return "handed back"
-                report, refused = Failed(error=_clean(str(error)), retryable=True), True
+                report, refused = Failed(error=clean(str(error)), retryable=True), True
             except (Refused, NotFound) as error:
                 log.warning("%s: the report is dropped: %s", held.ticket.number, error)
                 return "dropped"
@@ -241,7 +228,7 @@ class Runner:
             there = self.desk.store.agent_states([held.agent])[held.agent].busy_until or 0.0
             if there < until:  # a longer hold of a person stays
                 self.desk.set_agent(
-                    held.agent, actor=f"agent:{held.agent}", reason=_clean(busy.reason), busy_until=until
+                    held.agent, actor=f"agent:{held.agent}", reason=clean(busy.reason), busy_until=until
                 )
         except Exception as error:
             log.warning("%s: the hold of %s could not be written: %s", held.ticket.number, held.agent, error)
@@ -269,7 +256,7 @@ class Runner:
         """Somebody else decides about it now. The brain cannot be ended, so it runs out; its report is dropped."""
         if not any(h is held for h in self._held):
             return  # reported and let go meanwhile: its own report moved the token
-        if held.report is not None:
+        if held.ended is not None:
             held.lost = True  # it is reporting: if the report still counts, the desk knows the operation
             return
         log.warning("%s: the lease is lost: %s", held.ticket.number, error)
@@ -315,7 +302,7 @@ class Runner:
         """Best effort: what cannot be handed back comes back when its lease ends."""
         try:
             self.desk.hand_back(
-                held.ticket.id, held.token, reason=_clean(reason), actor=f"agent:{held.agent}", counter=counter,
+                held.ticket.id, held.token, reason=clean(reason), actor=f"agent:{held.agent}", counter=counter,
                 suspect=suspect,
             )  # fmt: skip
         except Exception as error:
@@ -325,16 +312,3 @@ class Runner:
         with self._lock:
             if held in self._held:
                 self._held.remove(held)
-
-
-def _last_line(error: BaseException) -> str:
-    """`ValueError: no such order (agents.py, line 12, in handle)`."""
-    said = traceback.format_exception_only(error)[-1].strip()
-    frames = traceback.extract_tb(error.__traceback__)
-    where = f" ({Path(frames[-1].filename).name}, line {frames[-1].lineno}, in {frames[-1].name})" if frames else ""
-    return _clean(said + where)
-
-
-def _clean(text: str) -> str:
-    """Text the ledger can hold, whatever a brain put into its exception."""
-    return text.encode("utf-8", "replace").decode().replace("\0", "")[:2000]

@@ -7,7 +7,8 @@ answer that cannot be used gets one more chance with what was wrong; a server th
 time; then the fallback model is asked; then the report is Failed and retryable, so that a stand-in agent or a person
 gets the ticket. Only a checked report ends a turn: a model's fault never closes a ticket.
 
-429 raises quota.Busy: the agent is busy until the provider takes it back.
+429 raises quota.Busy: the agent is busy until the provider takes it back. Each call's worst case is reserved from the
+budgets before it is made: see budget.py.
 """
 
 from __future__ import annotations
@@ -25,13 +26,14 @@ from shiftlead.queues.errors import BadInput
 
 from .agent import Blocked, Failed, Report, Work
 from .answer_schema import allowed_kinds
+from .budget import account_at_hand
 from .conversation import Conversation
 from .knowledge import Knowledge
 from .llm_call import client_for
 from .llm_faults import ModelFault, NoTime
-from .meter import METER, Call, Count, Meter, Metered
+from .meter import METER, Call, Count, Meter, Metered, cost_of
 from .prompt import Parts, Prompt, choose_version, read_parts
-from .quota import Busy
+from .quota import Busy, OverBudget
 from .tools_api import EndsTurn, ToolsFor
 
 __all__ = ["OpenAIBrain"]
@@ -70,7 +72,8 @@ class OpenAIBrain:
         """One report.
 
         Raises:
-            Busy: the provider's quota is used up; it says for how long.
+            Busy: the provider's quota or a day's budget is used up; it says for how long.
+        OverBudget: the ticket's is.
         """
         kinds = allowed_kinds(work)
         if not kinds:
@@ -83,7 +86,9 @@ class OpenAIBrain:
             try:
                 report = self._think(work, kinds, parts, turn)
             except BaseException as error:
-                turn.end("busy" if isinstance(error, Busy) else "error")
+                turn.end(
+                    "busy" if isinstance(error, Busy) else "over_budget" if isinstance(error, OverBudget) else "error"
+                )
                 raise
             turn.end(report.kind)
             return report
@@ -127,6 +132,12 @@ class _Turn:
         self.brain, self.work, self.version, self.variant = brain, work, version, variant
         self.calls: list[Call] = []
         self.prompt: Prompt | None = None
+        self.account = account_at_hand()
+
+    def reserve(self, model: str, input_tokens: int, output_tokens: int) -> None:
+        if self.account is not None:
+            worst = cost_of(self.brain.settings.openai_prices, model, input_tokens, output_tokens)
+            self.account.reserve(model, input_tokens + output_tokens, worst)
 
     def called(self, **values: Any) -> None:
         ticket, work = self.work.ticket, self.work
@@ -134,9 +145,13 @@ class _Turn:
                     token=work.token, agent=work.agent, prompt=self.version, **values)  # fmt: skip
         self.calls.append(call)
         self.brain.meter.add(call)
+        if self.account is not None:
+            self.account.called(call)
 
     def prompted(self, prompt: Prompt) -> None:
         self.prompt = prompt
+        if self.account is not None:
+            self.account.prompted(prompt.version, prompt.variant, prompt.condensed, prompt.left_out, prompt.summary)
 
     def end(self, report: str) -> None:
         count = Count()

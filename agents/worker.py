@@ -19,13 +19,17 @@ from celery.worker import state as celery_state
 
 from shiftlead.config.settings import Settings
 from shiftlead.config.team import Team
+from shiftlead.queues.allowance import Allowance
 from shiftlead.queues.broker import RING, make_app, run_celery
 from shiftlead.queues.connect import Connections
 from shiftlead.queues.errors import BadInput, NotFound
 from shiftlead.queues.keys import celery_queue
 from shiftlead.queues.presence import Beater, Presence, WorkerInfo
+from shiftlead.queues.spending import Spending
+from shiftlead.queues.spending_writer import SpendingWriter
 
 from .brains import brain_of
+from .budget import Accounts
 from .execution import Runner
 from .tools import tools_for
 
@@ -56,7 +60,10 @@ def run_worker(settings: Settings, team_name: str, agents: Sequence[str] = (), c
         celery_state.should_stop = RECYCLE  # type: ignore[assignment]
         beater.stop()
 
-    runner = Runner(desk, brains, worker, recycle)
+    books = SpendingWriter(spending := Spending(connections.ledger, team.team))
+    allowance = Allowance(connections.client, desk.keys, spending.spent)
+    accounts = Accounts(team, now=desk.clock.now, allowance=allowance, puts=books)
+    runner = Runner(desk, brains, worker, recycle, accounts)
 
     def info() -> WorkerInfo:
         host = node.partition("@")[2]
@@ -78,6 +85,7 @@ def run_worker(settings: Settings, team_name: str, agents: Sequence[str] = (), c
     finally:
         beater.stop()
         runner.end()
+        books.close()
         connections.close()
 
 

@@ -10,13 +10,14 @@ from shiftlead.config.settings import Settings
 from shiftlead.config.team import Team
 
 from . import moves
-from .report import FollowUp, Packet, Part, Report
+from .report import Blocked, Failed, FollowUp, Packet, Part, Report
 from .store import Change
 from .ticket import Draft, Ticket
 
-__all__ = ["Asked", "child_of", "packet_of", "soon", "to_a_decider"]
+__all__ = ["Asked", "beyond_budget", "child_of", "packet_of", "soon", "to_a_decider"]
 
 YEAR_S = 365 * 86_400.0
+A_PERSON_S = 7 * 86_400.0  # a person should have looked by then
 
 
 @dataclass(frozen=True, slots=True)
@@ -93,6 +94,27 @@ def to_a_decider(
         change = moves.give_back(ticket, reason=why, actor=actor, named=others[0], **at, **ended)
     line = change.line.model_copy(update={"detail": change.line.detail | {"report": report.model_dump()}})
     return [replace(change, line=line)]
+
+
+def beyond_budget(ticket: Ticket, report: Report, asked: Asked) -> list[Change]:
+    """The ticket's budget is used up (EN-12): a decision-maker who costs nothing ends it, a person before a program.
+
+    Where there is none it waits for a person, who may reassign it, cancel it or give it more. It never fails for want
+    of money, and it never comes back by itself to whoever used it up.
+    """
+    at: dict[str, Any] = {"held": asked.held, "now": asked.now, "epoch": asked.epoch}
+    reason = report.error if isinstance(report, Failed) else "the budget is used up"
+    agents, actor = asked.team.agents, f"agent:{ticket.assigned_to}"
+    never = {ticket.assigned_to, ticket.asked_by, *ticket.excluded}
+    deciders = [n for n in asked.team.decision_makers() if n not in never]
+    free = [n for n in deciders if agents[n].human] + [n for n in deciders if agents[n].brain != "openai"]
+    if free:
+        to = free[0]
+        why, op = f"{reason}; {to} ends it", moves.report_op(ticket)
+        return [moves.give_back(ticket, reason=why[:1000], actor=actor, named=to, last_op=op, **at)]
+    wanted = f"{reason}. Raise `budgets` in team.yaml and answer, or reassign or cancel it."
+    waits = Blocked(owner="a person", action=wanted, until=asked.now + A_PERSON_S)
+    return [moves.block(ticket, waits, **at)]
 
 
 def soon(at: float, now: float) -> float:

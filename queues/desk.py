@@ -16,6 +16,7 @@ from uuid_utils import uuid7
 
 from . import approvals, moves, timers
 from .accepting import Accepted
+from .asked import beyond_budget
 from .errors import NotFound, NotYours, Refused, StaleToken
 from .hands import Hands
 from .lifecycle import State
@@ -91,6 +92,20 @@ class Desk(Hands):
             self._check_holder(ticket, agent, token)
             approvals.check(ticket, report, human=self._is_human(agent), now=self.clock.now())
             return changes_for(ticket, report, self._asked(ticket, epoch, token))
+
+        return self._apply(ticket_id, decide)
+
+    def over_budget(self, ticket_id: str, token: int, report: Report, *, agent: str) -> Ticket:
+        """The ticket's budget is used up, as `report` (a Failed) says: somebody who needs none ends it.
+
+        May be repeated with the same token. Raises what `report` raises.
+        """
+
+        def decide(ticket: Ticket, epoch: int) -> Sequence[Change] | None:
+            if ticket.last_op == f"report:{token}:{agent}":
+                return None
+            self._check_holder(ticket, agent, token)
+            return beyond_budget(ticket, report, self._asked(ticket, epoch, token))
 
         return self._apply(ticket_id, decide)
 

@@ -37,6 +37,8 @@ presence           zset     <agent>|<worker> by the moment it stops counting    
 workers            hash     <agent>|<worker> -> JSON about the process                  workers' beats
 meetings           hash     agent -> end, subject, problem of its calendar now, JSON    the calendars
 refused            hash     reason -> count                                             refusal
+spent:<whose>      hash     tokens, money, runs of a ticket, of @<agent>:<day>, of      spending
+                            day:<day>, what is reserved included; gen: when loaded
 """
 
 from __future__ import annotations
@@ -104,6 +106,9 @@ class Keys:
 
     def heavy(self, agent: str) -> str:
         return self(f"heavy:{agent}")
+
+    def spent(self, whose: str) -> str:
+        return self(f"spent:{whose}")
 
     def counter(self, year: int) -> str:
         return self(f"counter:{year}")

@@ -13,7 +13,7 @@ from sqlmodel import Field, SQLModel
 
 __all__ = [
     "METADATA", "AgentStateRow", "ApiKeyRow", "EffectRow", "EventBodyRow", "EventRow", "IdempotencyRow",
-    "LedgerHeadRow", "QuarantineRow", "RefusalRow", "TicketRow",
+    "LedgerHeadRow", "OutcomeRow", "QuarantineRow", "RefusalRow", "SpendingRow", "TicketRow",
 ]  # fmt: skip
 
 
@@ -194,3 +194,60 @@ class EffectRow(_Row, table=True):
     why: str = Field(sa_type=Text)
     begun_at: float
     ended_at: float | None = None
+
+
+class SpendingRow(_Row, table=True):
+    """What one step took: one turn of an agent on a ticket, a run. `token` is the fencing token it was held with.
+
+    `day` is the UTC day (YYYY-MM-DD) the step began on; budgets count by it. `models` is JSON: name to
+    [calls, input tokens, output tokens, cost]. Costs are billionths of the currency of the prices, as whole numbers,
+    so that sums are exact; `unpriced` calls cost an amount nobody knows, `estimated` calls are counted by a guess.
+    `summary` stood in the prompt for the `condensed` older lines of history; `left_out` lines were not in it at all.
+    The whole is in the ledger. Erased it is empty.
+    """
+
+    __tablename__ = "spending"
+    __table_args__ = (
+        Index("ix_spending_day", "team", "day", "agent"),
+        Index("ix_spending_trace", "team", "trace_id"),
+    )
+    team: str = Field(primary_key=True)
+    ticket_id: str = Field(primary_key=True)
+    life: int = Field(primary_key=True)
+    token: int = Field(primary_key=True, sa_type=BigInteger)
+    number: str
+    trace_id: str
+    agent: str
+    day: str
+    began_at: float
+    ended_at: float
+    report: str
+    models: str = Field(sa_type=Text)
+    prompt: str
+    variant: str
+    calls: int
+    input_tokens: int = Field(sa_type=BigInteger)
+    output_tokens: int = Field(sa_type=BigInteger)
+    cost: int = Field(sa_type=BigInteger)
+    unpriced: int
+    estimated: int
+    condensed: int
+    left_out: int
+    summary: str = Field(sa_type=Text)
+
+
+class OutcomeRow(_Row, table=True):
+    """What became of a completed ticket, as people said last. `seq` is the line that says it, with their comment."""
+
+    __tablename__ = "outcome"
+    __table_args__ = (Index("ix_outcome_at", "team", "at"), Index("ix_outcome_trace", "team", "trace_id"))
+    team: str = Field(primary_key=True)
+    ticket_id: str = Field(primary_key=True)
+    life: int = Field(primary_key=True)
+    seq: int = Field(sa_type=BigInteger)
+    trace_id: str
+    accepted: bool | None = None
+    escalated: bool | None = None
+    csat: int | None = None
+    actor: str
+    at: float

@@ -65,6 +65,7 @@ def test_every_file_of_the_four_folders_is_in_the_wheel(wheel: list[str]) -> Non
         "queues/migrations/env.py",
         "queues/migrations/versions/0001_first.py",
         "queues/migrations/versions/0002_effects.py",
+        "queues/migrations/versions/0004_spending.py",
         "config/teams/front_office/team.yaml",
         "config/teams/front_office/SOUL.md",
         "config/demo/front_office/tickets.jsonl",

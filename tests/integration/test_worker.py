@@ -25,12 +25,14 @@ from shiftlead.agents.agent import Report, Resolved, Work
 from shiftlead.agents.execution import Runner
 from shiftlead.config.redis_client import broker_url_for
 from shiftlead.config.settings import Settings
+from shiftlead.coordinator.stub_llm import StubLlm
 from shiftlead.queues import timers
 from shiftlead.queues.broker import Ring, make_app, ring
 from shiftlead.queues.connect import Connections
 from shiftlead.queues.desk import Desk
 from shiftlead.queues.lifecycle import State
 from shiftlead.queues.presence import Presence
+from shiftlead.queues.spending import Spending
 from shiftlead.queues.ticket import Draft, Line, Ticket
 from tests.desks import assigned, triaged
 
@@ -42,6 +44,7 @@ priorities: {urgent: 5m, high: 30m, normal: 4h, low: 24h}
 agents:
   bee: {role: support, can: [work, decision], capacity: 4, brain: "python:brains:handle"}
   ant: {role: support, can: [work], capacity: 1, brain: "python:brains:handle"}
+  fox: {role: support, can: [work], capacity: 1, brain: openai}
 routes:
   - needs: [work]
 """
@@ -186,6 +189,25 @@ def test_a_rung_worker_claims_works_and_resolves(crew: Crew) -> None:
     assert ticket.result is not None and ticket.result["reply"].startswith("done by bee, ")
     moves = [line.move for line in crew.desk.history(ticket.id)]
     assert moves == ["accept", "triage", "assign", "claim", "resolve"]
+
+
+def test_a_worker_with_an_empty_queue_asks_no_model(crew: Crew) -> None:
+    """EN-12: present for three beats and rung for nothing, zero calls; then one ticket, one call, one row."""
+
+    def beat() -> float:
+        [(_, at)] = crew.connections.client.zrange(crew.desk.keys.presence, 0, -1, withscores=True)
+        return float(at)
+
+    with StubLlm() as stub, crew.worker("--child", "--agent", "fox", openai_base_url=stub.url):
+        first = beat()
+        ring(crew.app, [Ring("crew", "fox", "no-such-ticket", "T-2026-000", "work")])
+        until(lambda: beat() > first + 2 * crew.settings.presence_ttl_s / 3, "its worker to have beaten again")
+        assert stub.count == 0
+
+        ticket = crew.becomes(crew.give("Where is my card?", "fox"), State.RESOLVED)
+        assert stub.count == 1
+    [step] = Spending(crew.connections.ledger, "crew").of(ticket.id)
+    assert (step.agent, step.calls, step.report, list(step.models)) == ("fox", 1, "resolved", ["gpt-4.1-mini"])
 
 
 def test_an_agent_whose_provider_says_no_is_busy_until_it_says_yes(crew: Crew) -> None:
