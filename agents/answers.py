@@ -13,6 +13,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from shiftlead.queues.errors import BadInput
+from shiftlead.queues.flow_steps import check_result
 from shiftlead.queues.report import (
     YEAR_S,
     AskHuman,
@@ -209,7 +210,8 @@ def _check(report: Report, work: Work, now: float) -> None:
                 raise BadAnswer("A review either passed, or names the checks that failed.")
         case StepDone():
             _check_needs(report.needs, work)
-            if not report.needs or set(report.needs) == set(work.ticket.needs):
+            _check_step(report, work)
+            if not (report.needs or work.ticket.flow) or set(report.needs) == set(work.ticket.needs):
                 raise BadAnswer("step_done names in `needs` who goes on, and that is not what the ticket needs now.")
         case HandOff():
             for part in report.parts or [report]:
@@ -225,6 +227,14 @@ def _check(report: Report, work: Work, now: float) -> None:
             _check_moment(report.at, now, "at")
         case Failed():
             _say(report.error, "error")
+
+
+def _check_step(report: StepDone, work: Work) -> None:
+    """Within a flow: the next step needs no name, and the result says what the flow wants of it."""
+    try:
+        check_result(work.ticket, report)
+    except BadInput as error:
+        raise BadAnswer(str(error)[:600]) from None
 
 
 def _check_resolved(report: Resolved, work: Work) -> None:

@@ -18,6 +18,8 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
+from shiftlead.queues.flow_steps import wanted, where
+
 from .agent import Work
 from .answer_schema import KINDS, described
 from .prompt_story import Story, tell
@@ -167,6 +169,7 @@ def _facts(work: Work, now: float) -> str:
         "ticket": ticket.number, "type": ticket.type if PLAIN.fullmatch(ticket.type) else "", "life": ticket.life,
         "priority": ticket.priority, "needs": ", ".join(ticket.needs), "step": ticket.step,
         "now": f"{now:.0f} ({_time(now)})", "opened": _time(ticket.created_at), "due": _time(ticket.due),
+        "flow": where(ticket.flow, ticket.needs) if ticket.flow else "", "the result of this step says": wanted(ticket),
         "review round": ticket.round or "", "asked by": ticket.asked_by or "",
         "the team can": ", ".join(work.team_can),
     }  # fmt: skip

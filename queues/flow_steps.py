@@ -16,14 +16,13 @@ from dataclasses import dataclass
 from typing import Any
 
 from shiftlead.config.rules import near
-from shiftlead.config.team import Team
 from shiftlead.config.team_sections import Flow
 
 from .errors import BadInput
 from .report import Resolved, StepDone
 from .ticket import FlowPlace, Ticket
 
-__all__ = ["Onward", "after", "begin", "check_result", "ending", "where"]
+__all__ = ["Onward", "after", "begin", "check_result", "ending", "wanted", "where"]
 
 SAID = ("reply", "suggested_reply", "summary")  # what a step may have for the requester, best first
 
@@ -40,7 +39,10 @@ class Onward:
 
 def begin(flow: Flow) -> FlowPlace:
     """The first step of a pipeline."""
-    return FlowPlace(name=flow.name, version=flow.version, steps=flow.steps, at=flow.steps[0], values=flow.values)
+    return FlowPlace(
+        name=flow.name, version=flow.version, steps=flow.steps, at=flow.steps[0], values=flow.values,
+        results=flow.results,
+    )  # fmt: skip
 
 
 def after(ticket: Ticket, report: StepDone) -> Onward:
@@ -80,18 +82,25 @@ def where(flow: FlowPlace, needs: list[str]) -> str:
     return f"{at}; now with {' + '.join(beside)}" if beside else at
 
 
-def check_result(ticket: Ticket, report: StepDone, team: Team) -> None:
-    """Whether a step says what its flow wants of it. A ticket of an older version of the flow is not held to this one.
+def check_result(ticket: Ticket, report: StepDone) -> None:
+    """Whether a step says what its flow wants of it, in the version the ticket began.
 
     Raises:
         BadInput: a field is missing, or is none of the words, or no text, list, number or flag; names the field.
     """
-    here = _here(ticket)
-    pinned = (ticket.flow.name, ticket.flow.version) if ticket.flow else None
-    flow = next((f for f in team.flows if (f.name, f.version) == pinned), None)
-    for name, wanted in (flow.results.get(here or "", {}) if flow else {}).items():
-        if wrong := _wrong(report.result.get(name), wanted):
+    here = _here(ticket) or ""
+    for name, wish in _wanted(ticket, here).items():
+        if wrong := _wrong(report.result.get(name), wish):
             raise BadInput(f"{ticket.number}: step {here}: {name!r} {wrong}.", field=f"result.{name}")
+
+
+def wanted(ticket: Ticket) -> str:
+    """What the result of its step must say, in words: `category: one of billing, technical; ...`; "" for anything."""
+    return "; ".join(f"{name}: {_words(wish)}" for name, wish in _wanted(ticket, _here(ticket) or "").items())
+
+
+def _wanted(ticket: Ticket, step: str) -> dict[str, list[str] | str]:
+    return ticket.flow.results.get(step, {}) if ticket.flow else {}
 
 
 def _here(ticket: Ticket) -> str | None:

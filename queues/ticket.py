@@ -102,6 +102,9 @@ class FlowPlace(BaseModel):
     steps: list[str] = Field(description="capabilities, in their order")
     at: str = Field(description="the step it is at, or was at last when it has left the steps for a while")
     values: dict[str, Any] = Field(default_factory=dict, description="facts of the team file for the steps")
+    results: dict[str, dict[str, list[str] | str]] = Field(
+        default_factory=dict, description="what the result of a step must say: by step and field"
+    )
 
 
 class Ticket(BaseModel):

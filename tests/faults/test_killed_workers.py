@@ -24,7 +24,7 @@ def cluster(short_folder: Path) -> Iterator[Cluster]:
 
 
 def test_a_worker_killed_in_the_middle_loses_no_ticket(cluster: Cluster) -> None:
-    """I5, I1, I2: SIGKILL mid-work; another process finishes; lease + 2 s at most, and one terminal event."""
+    """I5, I1, I2, TP-07: SIGKILL mid-work; another process finishes; lease + 2 s at most, and one terminal event."""
     cluster.start("worker", "--agent", "ann")
     cluster.present("ann")
     ticket = cluster.accept("hang_once please")

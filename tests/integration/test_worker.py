@@ -300,7 +300,7 @@ def test_a_worker_that_slept_past_its_lease_is_not_heard(crew: Crew) -> None:
 
 
 def test_a_handler_past_its_run_deadline_loses_the_ticket_and_the_process_asks_for_a_fresh_one(crew: Crew) -> None:
-    """I5, I17: exit 75; others in the process finish, and only the one that hangs is suspect."""
+    """I5, I17, TP-07: exit 75; others in the process finish, and only the one that hangs is suspect."""
     with crew.worker("--child", "--agent", "bee", run_deadline_s=2) as process:
         hung = crew.give("wait never")
         crew.began(hung)
