@@ -33,8 +33,8 @@ from shiftlead.queues.report import (
 from shiftlead.queues.ticket import Line, Ticket, check_text
 
 __all__ = [
-    "Agent", "AskHuman", "AskRequester", "Blocked", "Earlier", "Failed", "FollowUp", "HandOff", "Later", "Packet",
-    "Part", "Report", "Resolved", "Reviewed", "StepDone", "Work", "as_report",
+    "Agent", "AskHuman", "AskRequester", "Blocked", "Colleague", "Earlier", "Failed", "FollowUp", "HandOff", "Later",
+    "Packet", "Part", "Report", "Resolved", "Reviewed", "StepDone", "Work", "as_report",
 ]  # fmt: skip
 
 
@@ -48,6 +48,15 @@ class Earlier(BaseModel):
     title: str = ""
     agent: str = Field(default="", description="who had it last")
     outcome: str = Field(default="", description="what came of it")
+
+
+class Colleague(BaseModel):
+    """Somebody else on the team, whom a part can be handed to."""
+
+    name: str
+    role: str = ""
+    can: list[str] = Field(default_factory=list)
+    human: bool = False
 
 
 class Work(BaseModel):
@@ -66,6 +75,7 @@ class Work(BaseModel):
     ancestors: list[Ticket] = Field(default_factory=list, description="parent, grandparent, ...")
     earlier: list[Earlier] = Field(default_factory=list, description="what its customer brought last, newest first")
     team_can: list[str] = Field(default_factory=list, description="every capability somebody on the team has")
+    colleagues: list[Colleague] = Field(default_factory=list, description="the other agents of the team")
     tools: list[str] = Field(default_factory=list)
     deadline: float = Field(default=0.0, description="unix seconds; the runtime gives the ticket back then")
     trace_id: str = ""
@@ -77,6 +87,8 @@ class Work(BaseModel):
 
 
 class Agent(Protocol):
+    """An agent may also have `can_take(work) -> Bid`: whether a question is its own; see bidding.py."""
+
     def handle(self, work: Work) -> Report: ...
 
 

@@ -64,7 +64,7 @@ def brain_of(
         _require_prices(own)
     return brain_for(
         spec.brain, role=spec.role, folder=team.folder, settings=own, now=now, tools=tools, prompts=spec.prompts,
-        knowledge=known, metered=metered,
+        knowledge=known, metered=metered, team=team,
     )  # fmt: skip
 
 
@@ -106,7 +106,7 @@ def _within(folder: Path, page: str, field: str, *, must_be_file: bool = False) 
 def brain_for(
     spec_brain: str, *, role: str, folder: Path, settings: Settings, now: Callable[[], float] = time.time,
     tools: ToolsFor | None = None, prompts: Mapping[str, str] | None = None, knowledge: Sequence[Path] = (),
-    metered: Callable[[Metered], None] | None = None,
+    metered: Callable[[Metered], None] | None = None, team: Team | None = None,
 ) -> Agent:  # fmt: skip
     """The Agent a team file's `brain` means. `folder` is the team's folder, where its code and knowledge live; `now` is
     the clock that deadlines are counted on, unix seconds. `tools`, `prompts` and `metered` are for a model: see llm.py.
@@ -117,10 +117,10 @@ def brain_for(
     kind, _, rest = spec_brain.strip().partition(":")
     knowledge = knowledge or [folder / "knowledge"]
     if kind == "offline" and not rest:
-        return OfflineBrain(role, knowledge)
+        return OfflineBrain(role, knowledge, team)
     if kind == "openai" and not rest:
         if not settings.openai_configured:
-            return OfflineInstead(OfflineBrain(role, knowledge))
+            return OfflineInstead(OfflineBrain(role, knowledge, team))
         from .llm import OpenAIBrain  # only then: importing the SDK takes half a second
 
         return OpenAIBrain(
@@ -161,6 +161,7 @@ class PythonBrain:
                 f"'python:{target}' is an async function; agents run on threads, so make it a plain one.", field="brain"
             )
         self._handle: Callable[[Work], Any] = handle
+        self._can_take: Callable[[Work], Any] | None = getattr(found, "can_take", None)
 
     def handle(self, work: Work) -> Report:
         """Whatever the function raises goes through.
@@ -169,6 +170,10 @@ class PythonBrain:
             BadInput: what it returned is not a Report.
         """
         return as_report(self._handle(work))
+
+    def can_take(self, work: Work) -> Any:
+        """What its object says; None where it has no `can_take`."""
+        return self._can_take(work) if self._can_take else None
 
 
 class ExecBrain:

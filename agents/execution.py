@@ -193,7 +193,8 @@ class Runner:
 
     def _think(self, held: _Held, work: Work) -> None:
         """The brain's own thread."""
-        held.ended = think(self._brains[held.agent], work, self._toolroom.toolbox, self._accounts.open(work))
+        brain, account = self._brains[held.agent], self._accounts.open(work)
+        held.ended = think(brain, work, self.team, self._toolroom.toolbox, account)
         held.over.set()
 
     def _report(self, held: _Held, report: Report, deadline: float, *, over_budget: bool = False) -> str:

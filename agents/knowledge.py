@@ -223,7 +223,8 @@ CASE = frozenset(
     re.findall(
         r"\w+",
         """account customer date dear id madam morning number order ref referenc sir ticket today tomorrow tonight
-        yesterday""",
+        yesterday monday tuesday wednesday thursday friday saturday sunday january february march april june july
+        august september october november december""",
     )
 )
 

@@ -1,8 +1,8 @@
 """The offline brain: honest software without a model. It reads the ticket, applies stated rules, and says what it is.
 
-One brain for each role: support, engineering, decision-maker, and the four steps of a triage pipeline; any other role
-answers from the knowledge pages. It decides from the text, the packet, the answers, the earlier steps and the facts on
-the ticket, so the same ticket gets the same report.
+One brain for each role: support, sales, engineering, decision-maker, manager, and the four steps of a triage pipeline;
+any other role answers from the knowledge pages. It decides from the text, the packet, the answers, the earlier steps
+and the facts on the ticket, so the same ticket gets the same report.
 
 SHIFTLEAD_PACE_S (seconds, default 0) is thinking time for demonstrations: each ticket waits that long, times 0.5 to
 1.5 by a hash of its id, so that a board shows something happening.
@@ -17,6 +17,8 @@ import threading
 from collections.abc import Callable, Sequence
 from pathlib import Path
 
+from shiftlead.config.team import Team
+
 from . import (
     offline_classifier,
     offline_decision,
@@ -24,11 +26,14 @@ from . import (
     offline_engineering,
     offline_escalation,
     offline_librarian,
+    offline_manager,
     offline_notifier,
     offline_orchestrator,
+    offline_sales,
     offline_support,
 )
 from .agent import Failed, Report, Work
+from .bidding import Bid, bid_of, is_bid, may_decline
 from .knowledge import Knowledge
 
 __all__ = ["OfflineBrain"]
@@ -45,14 +50,17 @@ ROLES: dict[str, Callable[[Work, Knowledge], Report]] = {
     "notifier": offline_notifier.answer,
     "orchestrator": offline_orchestrator.answer,
     "engineer": offline_engineer.answer,
+    "sales": offline_sales.answer,
 }
+MANAGERS = frozenset({"manager"})  # they write no answers: they give out parts, and need to see the whole team
 
 
 class OfflineBrain:
     """An Agent for `role` that knows Markdown pages: `knowledge` are folders or pages. Threads may share it."""
 
-    def __init__(self, role: str, knowledge: Path | Sequence[Path]) -> None:
-        self.role = role
+    def __init__(self, role: str, knowledge: Path | Sequence[Path], team: Team | None = None) -> None:
+        """`team`: whose examples it reads a text by, when it hands parts out or says whether a question is its own."""
+        self.role, self.team = role, team
         self.knowledge = Knowledge(knowledge)
         self._answer = ROLES.get(role.lower().replace("_", "-"), offline_support.answer_from_knowledge)
 
@@ -67,7 +75,18 @@ class OfflineBrain:
                 f"capability to an agent in "
                 "team.yaml and reopen it, or pass the request to somebody outside the team.",
             )
-        return self._answer(_bounded(work), self.knowledge)
+        work = _bounded(work)
+        if is_bid(work.ticket):
+            return self.can_take(work).as_report()
+        if self.role in MANAGERS:
+            return offline_manager.answer(work, self.team)
+        if may_decline(work) and not work.answers and not (bid := self.can_take(work)).take and bid.instead:
+            return bid.as_report()  # it was handed what is somebody else's, and says whose
+        return self._answer(work, self.knowledge)
+
+    def can_take(self, work: Work) -> Bid:
+        """Whether the question is this agent's, by the team's examples and its own pages."""
+        return bid_of(_bounded(work), self.team, self.knowledge)
 
 
 def _bounded(work: Work) -> Work:

@@ -13,6 +13,7 @@ First rule that matches wins:
 from __future__ import annotations
 
 import re
+from collections.abc import Sequence
 
 from .agent import AskHuman, HandOff, Packet, Report, Resolved, Work
 from .causes import causes
@@ -20,7 +21,15 @@ from .cues import answers_of, complaint_cue, cut, decision_cue, defect_cue, evid
 from .knowledge import Hit, Knowledge
 from .policy import Refund, refund_of, why_decision_needed
 
-__all__ = ["CONFIDENT", "answer", "answer_from_knowledge", "is_refund", "reply_from_answers"]
+__all__ = [
+    "CONFIDENT",
+    "SIGNED",
+    "answer",
+    "answer_from_hits",
+    "answer_from_knowledge",
+    "is_refund",
+    "reply_from_answers",
+]
 
 CONFIDENT = 0.45  # below this the nearest section is named, but not sold as the answer
 SIGNED = "\n\nYour support team"
@@ -193,9 +202,14 @@ def answer_from_knowledge(work: Work, knowledge: Knowledge) -> Report:
     """The reply from the nearest section, or an honest one that says there is none."""
     if answers_of(work):
         return reply_from_answers(work)
-    hits = knowledge.search(work.text, limit=3)
+    return answer_from_hits(work, knowledge.search(work.text, limit=3))
+
+
+def answer_from_hits(work: Work, hits: Sequence[Hit]) -> Resolved:
+    """The same from sections that were found, the best first."""
     if hits and hits[0].confidence >= CONFIDENT:
         return _from_section(work, hits[0])
+    hits = [hit for hit in hits if hit.confidence > 0]
     nearest = f" The nearest we found is {hits[0].section!r}, which may not be what you need." if hits else ""
     urgent = work.ticket.priority == "urgent"
     return Resolved(
@@ -211,10 +225,11 @@ def answer_from_knowledge(work: Work, knowledge: Knowledge) -> Report:
 
 def _what_next(work: Work, urgent: bool) -> str:
     """Only what really happens is promised: an urgent one goes to the decision-maker, others are opened by a reply."""
+    number = (work.ancestors[-1] if work.ancestors else work.ticket).number  # the one the customer knows
     if urgent:
-        return f"Because it is urgent it has gone to somebody who decides; please keep the number {work.ticket.number}."
+        return f"Because it is urgent it has gone to somebody who decides; please keep the number {number}."
     return (
-        f"It is noted as {work.ticket.number}, a question our pages do not answer. "
+        f"It is noted as {number}, a question our pages do not answer. "
         "If you tell us more, or that it cannot wait, we open it again."
     )
 

@@ -11,9 +11,12 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 
-from .agent import Agent, Failed, Report, Work, as_report
+from shiftlead.config.team import Team
+
+from .agent import Agent, Failed, Report, Work
 from .approved_actions import with_effects
 from .attempt_log import logged
+from .bidding import answer_work
 from .budget import Account, in_hand
 from .quota import Busy, OverBudget
 from .tools import Toolbox, at_hand
@@ -38,10 +41,12 @@ class Ended:
         return "busy" if self.busy is not None else "over_budget" if self.over_budget else self.report.kind
 
 
-def think(brain: Agent, work: Work, toolbox_for: Callable[[Work], Toolbox | None], account: Account) -> Ended:
+def think(
+    brain: Agent, work: Work, team: Team, toolbox_for: Callable[[Work], Toolbox | None], account: Account
+) -> Ended:
     """Let the brain work, in the thread this is called in."""
     try:
-        ended = _think(brain, work, toolbox_for, account)
+        ended = _think(brain, work, team, toolbox_for, account)
     except EndsTurn as ends:
         ended = Ended(ends.report)
     except Busy as busy:
@@ -58,11 +63,13 @@ def think(brain: Agent, work: Work, toolbox_for: Callable[[Work], Toolbox | None
     return ended
 
 
-def _think(brain: Agent, work: Work, toolbox_for: Callable[[Work], Toolbox | None], account: Account) -> Ended:
+def _think(
+    brain: Agent, work: Work, team: Team, toolbox_for: Callable[[Work], Toolbox | None], account: Account
+) -> Ended:
     account.begin()
     toolbox = toolbox_for(work)
     with at_hand(toolbox), in_hand(account):
-        return Ended(logged(work, lambda: as_report(brain.handle(with_effects(work, toolbox)))))
+        return Ended(logged(work, lambda: answer_work(brain, with_effects(work, toolbox), team)))
 
 
 def last_line(error: BaseException) -> str:

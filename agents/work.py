@@ -9,9 +9,9 @@ from shiftlead.queues.errors import NotFound
 from shiftlead.queues.ledger import Ledger
 from shiftlead.queues.ticket import Line, Ticket
 
-from .agent import Earlier, Work
+from .agent import Colleague, Earlier, Work
 
-__all__ = ["build_work", "run_deadline"]
+__all__ = ["build_work", "colleagues_of", "run_deadline"]
 
 MOST_EARLIER = 5  # tickets of the customer that go along
 SHORT = 300  # characters of a title or an outcome of theirs
@@ -43,9 +43,16 @@ def build_work(desk: Desk, ticket: Ticket, team: Team) -> Work:
         answers=ticket.answers,
         ancestors=ancestors,
         team_can=team.capabilities,
+        colleagues=colleagues_of(team, agent),
         deadline=run_deadline(desk, ticket, team),
         trace_id=ticket.trace_id,
     )
+
+
+def colleagues_of(team: Team, agent: str) -> list[Colleague]:
+    """The other agents of the team, in the file's order."""
+    others = ((name, spec) for name, spec in team.agents.items() if name != agent)
+    return [Colleague(name=name, role=spec.role, can=list(spec.can), human=spec.human) for name, spec in others]
 
 
 def run_deadline(desk: Desk, ticket: Ticket, team: Team) -> float:

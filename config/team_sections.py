@@ -58,6 +58,10 @@ class Limits(Strict):
     """This team's own limits; empty = the setting of the same name."""
 
     max_handoffs: Annotated[int, Field(ge=1, le=100)] | None = None
+    max_turns: Annotated[int, Field(ge=1, le=1000)] | None = None
+    max_messages: Annotated[
+        int | None, Field(ge=1, le=256, description="tickets one matter may grow to by handing on; empty = 256")
+    ] = None
     max_crashes: Annotated[int, Field(ge=1, le=100)] | None = None
     run_deadline_s: Seconds | None = Field(None, alias="run_deadline")
 

@@ -148,6 +148,8 @@ def _waiting(desk: Desk, t: Ticket) -> tuple[list[str], list[str], list[str]]:
     _, children = desk.store.read(t.awaits)
     open_ = [c for c in children if c is not None and c.is_open]
     reasons = [f"it waits for {c.number} ({c.type}, {c.state}, {c.assigned_to or c.named or c.group})" for c in open_]
+    handed_on = any(c.source == "handoff" for c in open_) and t.reason
+    reasons += [f"{t.prefers} handed it on: {t.reason}"] if handed_on else []
     how = [
         f"a decision: shiftlead approve {c.number}, or deny" if c.type == "approval" else f"{c.number} is completed"
         for c in open_

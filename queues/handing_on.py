@@ -5,7 +5,7 @@
 | handoffs along one line of tickets                         | `max_handoffs`, 8       | a decision-maker      |
 | A asks B, B asks A: that it came back to the one before    | 2 of the same pair      | a decision-maker      |
 | a ticket asks the same question of the same target         | 2 in one life           | a decision-maker      |
-| tickets one matter may grow to, by the widths of its line  | 256                     | a decision-maker      |
+| tickets one matter may grow to, by the widths of its line  | `max_messages`, 256     | a decision-maker      |
 | handing on again, after a part of it had reached a bound   | never                   | a decision-maker      |
 | handing on to oneself                                      | never                   | the report is refused |
 
@@ -118,8 +118,9 @@ def bound_reached(ticket: Ticket, parts: Sequence[Part | FollowUp], asked: Asked
         if asked_before(ticket, part) >= MAX_SAME:
             return f"{part.to or ' + '.join(part.needs)} was asked the same {MAX_SAME} times already"
     widths = [len(a.children) for a in ancestors] + [len(ticket.children) + len(parts)]
-    if math.prod(max(1, w) for w in widths) > MAX_MATTER:
-        return f"one matter may grow to {MAX_MATTER} tickets"
+    most = asked.team.limits.max_messages or MAX_MATTER
+    if math.prod(max(1, w) for w in widths) > most:
+        return f"one matter may grow to {most} tickets"
     return None
 
 

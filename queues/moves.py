@@ -190,6 +190,7 @@ def hand_off(
         "children": [*ticket.children, *(c.id for c in made)],
         "awaits": [c.id for c in made], "waits_for": "children", "waits_until": None,
         "prefers": ticket.assigned_to, "suspect": False,
+        "reason": report.why if isinstance(report, HandOff) else report.reason,
     }  # fmt: skip
     detail = report.model_dump() | {"children": [c.number for c in made]}
     return by_agent(ticket, Move.HAND_OFF, State.WAITING, held, now, epoch, values, detail)

@@ -125,6 +125,7 @@ class HandOff(Part):
     """
 
     kind: Literal["hand_off"] = "hand_off"
+    why: Text = Field(default="", description="why these, in a sentence: stands in the story and in `why`")
     parts: list[Part] = Field(default_factory=list, max_length=8)
 
 

@@ -78,7 +78,8 @@ def _changes(ticket: Ticket, report: Report, asked: Asked) -> list[Change]:
             field="kind",
         )
     goes_on = not isinstance(report, Resolved | Reviewed | Failed)
-    if goes_on and ticket.turns >= turns_allowed(ticket, asked.settings.max_turns):
+    max_turns = asked.team.limits.max_turns or asked.settings.max_turns
+    if goes_on and ticket.turns >= turns_allowed(ticket, max_turns):
         return to_a_decider(ticket, report, f"{ticket.turns} turns are the limit (max_turns)", asked, at)
     match report:
         case Resolved():

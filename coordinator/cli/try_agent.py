@@ -87,6 +87,7 @@ def _work_in_memory(
 ) -> Work:
     """A Work as the worker would build it, for a ticket that exists nowhere."""
     from shiftlead.agents.agent import Work
+    from shiftlead.agents.work import colleagues_of
     from shiftlead.queues.errors import BadInput
     from shiftlead.queues.flow_steps import begin
     from shiftlead.queues.lifecycle import State
@@ -110,7 +111,7 @@ def _work_in_memory(
     line = Line(ticket="try", number=number, seq=1, move="accept", actor="door:try", at=now, after="new")
     return Work(
         agent=agent, role=spec.role, ticket=ticket, token=1, history=[line], steps=steps, team_can=team.capabilities,
-        deadline=now + 900, trace_id="try",
+        colleagues=colleagues_of(team, agent), deadline=now + 900, trace_id="try",
     )  # fmt: skip
 
 
