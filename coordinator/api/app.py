@@ -22,7 +22,7 @@ from shiftlead.config.settings import Settings
 from shiftlead.queues.presence import Presence
 from shiftlead.queues.ticket import Draft
 
-from . import hands, health, housekeeping, numbers, similar, tickets, work
+from . import hands, health, housekeeping, inbound, numbers, similar, tickets, work
 from .auth import Keyring, any_key, first_admin_key
 from .problems import Overloaded, install, problem_for
 from .refusing import Refusing
@@ -79,6 +79,7 @@ def create_app(connections: Connections, teams: list[str]) -> FastAPI:
         work.router,
         tickets.router,
         housekeeping.router,
+        inbound.router,
     ):
         app.include_router(router)
     app.openapi = _document(app)  # type: ignore[method-assign]

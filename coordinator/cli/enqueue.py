@@ -33,6 +33,7 @@ def add(app: typer.Typer) -> None:
             "shiftlead enqueue 'I was charged twice for order 4711' --customer 'Ada Berg' --type billing",
             "shiftlead enqueue tickets.jsonl",
             "cat tickets.jsonl | shiftlead enqueue - --json",
+            "shiftlead enqueue issue.json --from github",
         ],
     )(enqueue)  # fmt: skip
 
@@ -53,6 +54,9 @@ def enqueue(
     to: Annotated[str | None, typer.Option(help="Only this agent may take it.")] = None,
     key: Annotated[str | None, typer.Option(help="Idempotency key: the same call again stores nothing twice.")] = None,
     strict: Annotated[bool, typer.Option("--strict", help="Store nothing if any line is bad.")] = False,
+    channel: Annotated[
+        str | None, typer.Option("--from", help="A file of another channel: github, notification, calendar.")
+    ] = None,
 ) -> None:  # fmt: skip
     """Put tickets in. Each is acknowledged when it stands in the ledger.
 
@@ -68,13 +72,44 @@ def enqueue(
     fields: dict[str, Any] = {name: value for name, value in given.items() if value}
     if context:
         fields["context"] = _object(context)
-    if what == "-":
+    if channel is not None:
+        _from(run, channel, what, strict, [*fields, *(["key"] if key else [])])
+    elif what == "-":
         _many(run, "-", key, strict, fields)
     elif what.endswith((".jsonl", ".ndjson")):
         _many(run, what, key, strict, fields)
     else:
         _refuse_file(what)
         _one(run, {"body": what, "source": "cli"} | fields, key)
+
+
+def _from(run: Run, channel: str, name: str, strict: bool, beside: list[str]) -> None:
+    """The messages of another channel say for themselves what they are, and have keys of their own."""
+    from shiftlead.coordinator.inbound import Ignored
+    from shiftlead.queues.errors import BadInput, ShiftleadError
+
+    from .doors import open_door
+    from .inbound import messages
+
+    if beside:
+        raise BadInput(f"With --from the message says it all: leave out {', '.join(beside)}. Nothing was stored.")
+    tally = _Tally("<stdin>" if name == "-" else name)
+    batch: list[tuple[int, Draft, str | None]] = []
+    for number, found in messages(channel, name, max_bytes=run.settings.max_ticket_bytes):
+        if isinstance(found, Ignored):
+            tally.ignored.append(f"{number}: {found}")
+        elif isinstance(found, Exception):
+            tally.bad(number, str(found), found.exit_code if isinstance(found, ShiftleadError) else 1)
+        else:
+            batch.append((number, found.draft, found.key))
+    if strict and tally.errors:
+        _finish(run, tally, stored_none=True)
+    with open_door(run) as door:
+        for start in range(0, len(batch), BATCH):
+            _send(door, batch[start : start + BATCH], tally)
+    for error in () if run.as_json else tally.errors:
+        print(safe(f"{tally.name}:{error['line']}: {error['error']}"), file=sys.stderr)
+    _finish(run, tally)
 
 
 def _refuse_file(what: str) -> None:
@@ -131,6 +166,7 @@ class _Tally:
     stored: list[str] = field(default_factory=list)
     joined: list[str] = field(default_factory=list)
     known: int = 0
+    ignored: list[str] = field(default_factory=list)
     errors: list[dict[str, Any]] = field(default_factory=list)
     worst: int = 0
 
@@ -227,6 +263,7 @@ def _finish(run: Run, tally: _Tally, *, stored_none: bool = False) -> None:
         parts[0] += f" ({tally.stored[0]} … {tally.stored[-1]})" if len(tally.stored) > 1 else f" ({tally.stored[0]})"
     parts += [f"{len(tally.joined):,} joined open tickets"] if tally.joined else []
     parts += [f"{tally.known:,} stored before"] if tally.known else []
+    parts += [f"{len(tally.ignored):,} nobody's work ({tally.ignored[0]})"] if tally.ignored else []
     parts += (
         [
             f"{bad:,} bad"
@@ -242,6 +279,7 @@ def _finish(run: Run, tally: _Tally, *, stored_none: bool = False) -> None:
             "numbers": tally.stored,
             "joined": tally.joined,
             "known": tally.known,
+            "ignored": tally.ignored,
             "errors": tally.errors,
         },
         f"{mark} {' · '.join(parts)}",
