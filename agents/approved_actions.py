@@ -86,14 +86,17 @@ def _once(answer: dict[str, Any], work: Work, toolbox: Toolbox, spec: ToolSpec) 
         return Outcome("refused", spec.name, target, why=str(refused))
     if other := _changed(stored, facts):
         raise EndsTurn(AskHuman(
-            action=spec.name, arguments=facts.action,
+            action=spec.name, arguments=facts.asked,
             why=f"{answer.get('number')} said yes to other facts: {', '.join(other)} {_is(other)} not as approved.",
         ))  # fmt: skip
     return toolbox.perform(spec, arguments, facts, approval=str(answer["ticket"]))
 
 
 def _changed(stored: dict[str, Any], facts: Facts) -> list[str]:
-    return sorted(k for k, v in facts.action.items() if k not in facts.moving and stored.get(k) != v)
+    """What is not as it was approved. What nobody computed was not true either: it may have chosen who was asked."""
+    asked, missing = facts.asked, object()
+    names = (stored.keys() | asked.keys()) - facts.moving
+    return sorted(name for name in names if stored.get(name, missing) != asked.get(name, missing))
 
 
 def _is(names: list[str]) -> str:

@@ -32,6 +32,7 @@ __all__ = ["Call", "Facts", "Money", "Registry", "ToolSpec", "registry", "tool"]
 F = TypeVar("F", bound=Callable[..., Any])
 MARK = "__shiftlead_tool__"
 MAX_TEXT = 2_000
+CUSTOMER_FACTS = "customer_facts"  # among the arguments of an approval; no tool has one of that name
 
 
 @dataclass(frozen=True, slots=True)
@@ -56,6 +57,13 @@ class Facts:
     action: dict[str, Any]
     customer: dict[str, Any] = field(default_factory=dict)
     moving: frozenset[str] = frozenset()
+
+    @property
+    def asked(self) -> dict[str, Any]:
+        """What a yes is asked for: the action, and what gates judge of the customer beside it. Whoever decides who is
+        asked sees what the toolbox saw."""
+        more = {k: v for k, v in self.customer.items() if k != "id" and (k not in self.action or self.action[k] != v)}
+        return self.action | ({CUSTOMER_FACTS: more} if more else {})
 
 
 @dataclass(frozen=True, slots=True)
@@ -146,6 +154,8 @@ def tool(
         for name in {*([target] if target else []), *(limits or {})}:
             if name not in names:
                 raise TypeError(f"tool {function.__name__}: there is no argument {name!r}; it has {sorted(names)}")
+        if CUSTOMER_FACTS in names:
+            raise TypeError(f"tool {function.__name__}: {CUSTOMER_FACTS!r} is what approvals call the customer's facts")
         if irreversible and not target:
             raise TypeError(f"tool {function.__name__} cannot be undone, so it must say on which target it works")
         setattr(function, MARK, _Declared(target, irreversible, idempotent, facts, limits or {}))

@@ -3,7 +3,7 @@
     name       on the agent's list in the team file, else refused: no text selects another tool
     arguments  typed and within limits
     effect     done before in this life of the ticket: the stored result; unknown: a person looks
-    gates      of the team, over facts from the database; a closed or doubtful one wants a yes first
+    gates      of the team, then its review rules, over facts from the database; a closed or doubtful one wants a yes
     dry run    what cannot be undone is only tried out, unless the team file says `NAME live`
     hours      outside the agent's action hours the effect waits for them, and the ticket with it (EN-04)
     intent     in SQL, after a look whether this agent still holds the ticket; then it is done, then written down
@@ -24,6 +24,7 @@ from typing import Any, Literal
 
 from pydantic import BaseModel
 
+from shiftlead.config.gates import closed_gate
 from shiftlead.config.team import Team
 from shiftlead.queues.effects import MAX_TARGET, Effects, Intent
 from shiftlead.queues.errors import BadInput
@@ -191,11 +192,11 @@ class Toolbox:
         except ToolRefused as refused:
             return Outcome("refused", name, target, why=str(refused))
         closed = self._closed_gate(spec, facts)
-        if closed and self._denied(name, facts.action):
+        if closed and self._denied(name, facts.asked):
             why = "somebody said no to exactly this: do not ask again, go on without it"
             return Outcome("refused", name, target, why=why)
         if closed:
-            return Outcome("needs_approval", name, target, why=closed, arguments=facts.action)
+            return Outcome("needs_approval", name, target, why=closed, arguments=facts.asked)
         return self.perform(spec, arguments, facts)
 
     def _read(self, spec: ToolSpec, arguments: BaseModel) -> Any:
@@ -224,13 +225,8 @@ class Toolbox:
             "ticket": ticket.model_dump(mode="json"), "customer": {"id": ticket.customer} | facts.customer,
             "steps": self.work.steps, "now": self._now(), "action": facts.action | {"name": spec.name},
         }  # fmt: skip
-        for number, gate in enumerate(self.team.gates, 1):
-            verdict = gate.when.evaluate(judged)
-            if verdict.value is None:
-                return f"gate {number} cannot be evaluated ({verdict.problem}), so it is closed"
-            if verdict.value:
-                return f"gate {number} is closed: {gate.when.source}"[:1000]
-        return ""
+        closed = closed_gate(self.team, judged)
+        return closed.why if closed is not None else ""
 
     def _wait_for_action_hours(self, name: str) -> None:
         spec = self.team.agents.get(self.work.agent)

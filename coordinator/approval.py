@@ -1,7 +1,8 @@
 """Decide who may approve an action.
 
 First rule that matches wins:
-  1. the approver of the first gate whose rule says yes - or cannot be evaluated: a doubtful gate is a closed gate
+  1. the approver of the first gate, then of the first review rule, that says yes - or cannot be evaluated: a doubtful
+     gate is a closed gate
   2. the approver the asking agent named, if that one can `approval`
   3. whoever can `approval`
 Never the agent that asks.
@@ -12,6 +13,7 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 from typing import Any
 
+from shiftlead.config.gates import Closed, closed_gate
 from shiftlead.config.team import Gate, Team
 from shiftlead.queues.ticket import Ticket
 
@@ -38,31 +40,40 @@ def approver_for(ticket: Ticket, team: Team, *, now: float) -> Approver:
     """Who decides this approval ticket."""
     asker = ticket.asked_by
     arguments = ticket.context.get("arguments")
+    given = arguments if isinstance(arguments, dict) else {}
     # The action's own name comes last: an argument called `name` must not pass for it.
-    action = (arguments if isinstance(arguments, dict) else {}) | {"name": ticket.context.get("action")}
-    facts = rule_facts(ticket, now=now, action=action)
-    for number, gate in enumerate(team.gates, 1):
-        verdict = gate.when.evaluate(facts)
-        if verdict.value is False:
-            continue
-        reason = f"gate {number} asks for {gate.approver}"
-        if verdict.value is None:
-            reason = (
-                f"gate {number} could not be evaluated ({verdict.problem}), so it is closed: {gate.approver} decides"
-            )
-        who = _who(gate, team)
-        terms = {
-            "gate": number, "human": gate.human, "confirms": list(gate.confirms),
-            "then": gate.then if gate.then != asker else None, "expires_s": gate.expires_s,
-        }  # fmt: skip
-        if who == asker:
-            why = f"{reason}, who asks itself: somebody else decides"
-            return Approver(None, ["approval"], gate.expires_s, [why], terms)
-        return Approver(who, [], gate.expires_s, [reason], terms)
+    facts = rule_facts(
+        ticket, now=now, action=given | {"name": ticket.context.get("action")}, customer=_customer(given)
+    )  # fmt: skip
+    if (closed := closed_gate(team, facts)) is not None:
+        return _of_gate(closed, asker, team)
     wanted = ticket.named
     if wanted and wanted != asker and "approval" in team.can(wanted):
         return Approver(wanted, [], None, [f"no gate asks for anybody; {asker} asked {wanted}"])
     return Approver(None, ["approval"], None, ["no gate names an approver; anybody who can `approval` decides"])
+
+
+def _of_gate(closed: Closed, asker: str | None, team: Team) -> Approver:
+    gate, who = closed.gate, _who(closed.gate, team)
+    why = f"{closed.name} asks for {gate.approver}"
+    if closed.problem:
+        why = f"{closed.name} could not be evaluated ({closed.problem}), so it is closed: {gate.approver} decides"
+    why += f" ({gate.reason})" if gate.reason else ""
+    terms = {
+        closed.kind: closed.number, "reason": gate.reason, "human": gate.human, "confirms": list(gate.confirms),
+        "then": gate.then if gate.then != asker else None, "expires_s": gate.expires_s,
+    }  # fmt: skip
+    if who == asker:
+        return Approver(None, ["approval"], gate.expires_s, [f"{why}, who asks itself: somebody else decides"], terms)
+    return Approver(who, [], gate.expires_s, [why], terms)
+
+
+def _customer(arguments: dict[str, Any]) -> dict[str, Any]:
+    """What the action's facts say of the customer: where a tool does it, they are the database's, or it is not done
+    (agents/approved_actions.py)."""
+    more = arguments.get("customer_facts")
+    tier = {"tier": arguments["tier"]} if isinstance(arguments.get("tier"), str) else {}
+    return tier | (more if isinstance(more, dict) else {})
 
 
 def _who(gate: Gate, team: Team) -> str:

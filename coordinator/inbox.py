@@ -49,6 +49,7 @@ class Item:
     arguments: dict[str, Any] = field(default_factory=dict)
     terms: list[str] = field(default_factory=list)
     missing: list[str] = field(default_factory=list)
+    reason: str = ""  # why a gate asks, in a word: refund_over_threshold
 
     def as_dict(self) -> dict[str, Any]:
         return asdict(self)
@@ -93,7 +94,7 @@ def _approval(t: Ticket) -> Item:
         "approval", t.number, t.title, t.asked_by or "", t.body[:MOST_ASKED], t.expires_at, t.created_at,
         f"shiftlead approve {t.number}", action=str(t.context.get("action") or ""),
         arguments=_cut(arguments, terms) if isinstance(arguments, dict) else {}, terms=terms,
-        missing=missing(t),
+        missing=missing(t), reason=str(t.context.get("reason") or ""),
     )  # fmt: skip
 
 

@@ -66,6 +66,8 @@ class Why:
 def explain(desk: Desk, ticket: Ticket, *, now: float) -> Why:
     """Why `ticket` is where it is."""
     reasons, moves_it, blockers = _reasons(desk, ticket, now)
+    if ticket.type == "approval" and ticket.is_open and (word := ticket.context.get("reason")):
+        reasons.insert(0, f"asked because of {word}")
     if ticket.flow is not None and ticket.is_open:
         place = where(ticket.flow, ticket.needs)
         reasons = [place, *(reason for reason in reasons if reason != place)]

@@ -2,7 +2,8 @@
 
 The coordinator writes the gate's terms into the approval's context when it decides who is asked:
 
-    gate      number of the gate in the team file
+    gate      number of the gate in the team file; or `review`, of the review rule
+    reason    why it asks, in a word: refund_over_threshold
     human     only a person may say yes
     confirms  arguments that must be filled in, as scope and acceptance_criteria (TA-08)
     then      who decides when the first approver let it expire

@@ -163,7 +163,7 @@ def _lines(item: dict[str, Any]) -> list[str]:
     more = f" and {len(others) - MOST_OTHERS} more" if len(others) > MOST_OTHERS else ""
     given = {_line(item["title"]), _line(item["asks"])} - {asked, ""}
     return [
-        asked,
+        asked + (f" ({_line(item['reason'])})" if item.get("reason") else ""),
         *(f"confirms {_line(t)}: {_value(arguments.get(t))}" for t in terms if t not in item["missing"]),
         f"missing: {', '.join(map(_line, item['missing']))}" if item["missing"] else "",
         f"with {', '.join(others[:MOST_OTHERS])}{more}" if others else "",

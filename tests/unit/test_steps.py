@@ -169,3 +169,4 @@ def test_a_gate_names_the_approver_and_a_doubtful_gate_is_closed(
     chosen = approver_for(a_ticket(type="approval", asked_by="iris_support", context=context), team, now=NOW)
     assert chosen.named == "felix_ceo"
     assert reason in chosen.reasons[0]
+    assert chosen.terms["reason"] == "refund_over_threshold"

@@ -372,7 +372,7 @@ def test_what_is_not_a_yes_to_exactly_this_does_nothing(till: Till, change: dict
 
 def test_a_yes_to_other_facts_than_the_databases_asks_again(till: Till) -> None:
     """I23: an agent that states a smaller amount or a better tier gets no refund by it."""
-    for forged in ({"tier": "silver"}, {"currency": "EUR"}):
+    for forged in ({"tier": "silver"}, {"currency": "EUR"}, {"customer_facts": {"tier": "silver"}}, {"vip": True}):
         toolbox = till.toolbox(till.ticket(children=["a1"]), answers=[a_yes(asked(till) | forged)])
         with pytest.raises(EndsTurn) as ended:
             execute_approved(toolbox.work, toolbox)
