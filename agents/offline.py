@@ -1,8 +1,9 @@
 """The offline brain: honest software without a model. It reads the ticket, applies stated rules, and says what it is.
 
-One brain for each role: support, sales, engineering, decision-maker, manager, and the four steps of a triage pipeline;
-any other role answers from the knowledge pages. It decides from the text, the packet, the answers, the earlier steps
-and the facts on the ticket, so the same ticket gets the same report.
+One brain for each role: support, sales, engineering, decision-maker, manager, the specialists of a shop and who stands
+in for them, and the four steps of a triage pipeline; any other role answers from the knowledge pages. It decides from
+the text, the packet, the answers, the earlier steps and the facts on the ticket, so the same ticket gets the same
+report.
 
 SHIFTLEAD_PACE_S (seconds, default 0) is thinking time for demonstrations: each ticket waits that long, times 0.5 to
 1.5 by a hash of its id, so that a board shows something happening.
@@ -20,15 +21,18 @@ from pathlib import Path
 from shiftlead.config.team import Team
 
 from . import (
+    offline_billing,
     offline_classifier,
     offline_decision,
     offline_engineer,
     offline_engineering,
     offline_escalation,
+    offline_fallback,
     offline_librarian,
     offline_manager,
     offline_notifier,
     offline_orchestrator,
+    offline_orders,
     offline_sales,
     offline_support,
 )
@@ -51,6 +55,10 @@ ROLES: dict[str, Callable[[Work, Knowledge], Report]] = {
     "orchestrator": offline_orchestrator.answer,
     "engineer": offline_engineer.answer,
     "sales": offline_sales.answer,
+    "billing": offline_billing.answer,
+    "shipping": offline_orders.shipping,
+    "returns": offline_orders.returns,
+    "fallback": offline_fallback.answer,
 }
 MANAGERS = frozenset({"manager"})  # they write no answers: they give out parts, and need to see the whole team
 

@@ -22,14 +22,9 @@ from .knowledge import Hit, Knowledge
 from .policy import Refund, refund_of, why_decision_needed
 
 __all__ = [
-    "CONFIDENT",
-    "SIGNED",
-    "answer",
-    "answer_from_hits",
-    "answer_from_knowledge",
-    "is_refund",
-    "reply_from_answers",
-]
+    "ASKS_ABOUT", "CONFIDENT", "REFUND", "SIGNED", "answer", "answer_from_hits", "answer_from_knowledge", "complaint",
+    "hello", "is_refund", "reply_from_answers",
+]  # fmt: skip
 
 CONFIDENT = 0.45  # below this the nearest section is named, but not sold as the answer
 SIGNED = "\n\nYour support team"
@@ -54,7 +49,7 @@ def answer(work: Work, knowledge: Knowledge) -> Report:
     if is_refund(work):
         return _refund(work)
     if cue := complaint_cue(text):
-        return _complaint(work, cue)
+        return complaint(work, cue)
     if (cue := decision_cue(text)) and _can(work, "decision"):
         return _to_decision(work, cue)
     if defect_cue(text) and _can(work, "bug"):
@@ -101,9 +96,9 @@ def reply_from_answers(work: Work) -> Resolved:
             parts.append(f"We asked our colleagues to look into it ({item.number}). {_plain(item.summary, reason)}")
     first = work.ticket.result or {}
     if first.get("kind") == "resolved" and isinstance(first.get("reply"), str) and first["reply"]:
-        parts.insert(0, _unsigned(first["reply"].removeprefix(_hello(work).strip())).strip())
+        parts.insert(0, _unsigned(first["reply"].removeprefix(hello(work).strip())).strip())
     return Resolved(
-        reply=_hello(work) + "\n\n".join(p.replace("..", ".") for p in parts if p) + SIGNED,
+        reply=hello(work) + "\n\n".join(p.replace("..", ".") for p in parts if p) + SIGNED,
         summary=f"answered from {len(proof)} result(s) of colleagues (offline brain)",
         evidence=proof,
     )
@@ -122,14 +117,14 @@ def _refund(work: Work) -> Report:
         order = f" for order {refund.orders[0]}" if refund.orders else ""
         lacks = "the amount" + ("" if refund.orders else " and the order number")
         return Resolved(
-            reply=f"{_hello(work)}We have your request{order}. We do not know {lacks}, so nothing has "
+            reply=f"{hello(work)}We have your request{order}. We do not know {lacks}, so nothing has "
             f"been granted yet. "
             "Please reply with the order number, the items and the amount on the invoice; delivered items go back "
             f"unused, and the money returns to the original payment method.{SIGNED}",
             summary=f"refund request without {lacks}: asked for it, nothing granted (offline brain)",
         )
     return Resolved(
-        reply=_hello(work) + _granted(refund) + SIGNED,
+        reply=hello(work) + _granted(refund) + SIGNED,
         summary=f"refund of {refund.money} granted within support's limits; to be booked, no payment system is "
         "connected (offline brain)",
         evidence=[f"policy: {refund.money} (from the {refund.amount_from}) needs no decision", cut(said(work), 300)],
@@ -144,9 +139,10 @@ def _granted(refund: Refund) -> str:
     )
 
 
-def _complaint(work: Work, cue: str) -> Resolved:
+def complaint(work: Work, cue: str) -> Resolved:
+    """Acknowledged, and a decision-maker sees it."""
     return Resolved(
-        reply=f"{_hello(work)}Thank you for writing plainly what went wrong. We are sorry for it. "
+        reply=f"{hello(work)}Thank you for writing plainly what went wrong. We are sorry for it. "
         f"Your complaint has been "
         f"taken up as {work.ticket.number} and a decision-maker looks at it now.{SIGNED}",
         summary=f"complaint acknowledged, cue {cue!r} (offline brain)",
@@ -213,7 +209,7 @@ def answer_from_hits(work: Work, hits: Sequence[Hit]) -> Resolved:
     nearest = f" The nearest we found is {hits[0].section!r}, which may not be what you need." if hits else ""
     urgent = work.ticket.priority == "urgent"
     return Resolved(
-        reply=f"{_hello(work)}We do not have an answer to this in our knowledge pages, and we do not "
+        reply=f"{hello(work)}We do not have an answer to this in our knowledge pages, and we do not "
         f"want to guess.{nearest} "
         f"{_what_next(work, urgent)}{SIGNED}",
         summary=f"no answer known{' (nearest: ' + str(hits[0]) + ')' if hits else ''} (offline brain)",
@@ -236,7 +232,7 @@ def _what_next(work: Work, urgent: bool) -> str:
 
 def _from_section(work: Work, hit: Hit) -> Resolved:
     return Resolved(
-        reply=f"{_hello(work)}{hit.text}\n\n(From our pages: {hit.source}){SIGNED}",
+        reply=f"{hello(work)}{hit.text}\n\n(From our pages: {hit.source}){SIGNED}",
         summary=f"answered from {hit.source}, confidence {hit.confidence:.2f} (offline brain)",
         evidence=[str(hit)],
     )
@@ -247,7 +243,8 @@ def _can(work: Work, need: str) -> bool:
     return not work.team_can or need in work.team_can
 
 
-def _hello(work: Work) -> str:
+def hello(work: Work) -> str:
+    """How a reply begins."""
     name = work.ticket.customer or work.ticket.reporter
     return f"Hello{' ' + name if name and '@' not in name else ''},\n\n"
 
