@@ -9,7 +9,7 @@ from __future__ import annotations
 import json
 from collections.abc import Sequence
 from functools import lru_cache
-from typing import Any
+from typing import Any, Literal
 
 from pydantic import BaseModel
 
@@ -26,29 +26,42 @@ from shiftlead.queues.report import (
 )
 
 from .agent import Work
+from .bidding import Bid, is_bid, may_decline
 
 __all__ = ["CALL_TOOL", "KINDS", "allowed_kinds", "described", "response_schema"]
 
 CALL_TOOL = "call_tool"
+
+
+class _BidAnswer(Bid):
+    """A bid as a model says it; it travels as the reply of a ticket of type `bid`, see bidding.py."""
+
+    kind: Literal["bid"] = "bid"
+
+
 KINDS: dict[str, tuple[type[BaseModel], str]] = {
     "resolved": (Resolved, "the ticket is done; `reply` is what the requester reads"),
     "reviewed": (Reviewed, "your verdict on the result that was submitted"),
     "step_done": (StepDone, "your step is done; the ticket goes on to somebody who can `needs`"),
     "hand_off": (
         HandOff,
-        "somebody else does a part and the result comes back to you; say `needs`, and leave `to` null",
+        "somebody else does it and the result comes back to you; say `needs`, and leave `to` null. For several things "
+        "leave `needs` empty and say them in `parts`, each with its `needs` and `question`",
     ),
     "ask_human": (AskHuman, "an action needs a yes first; give the action and its arguments"),
     "ask_requester": (AskRequester, "only the requester knows; one clear question"),
     "blocked": (Blocked, "somebody outside must act first; say who and what, `until` in unix seconds or null"),
     "later": (Later, "look again at `at`, unix seconds"),
     "failed": (Failed, "you cannot do it; say why, and somebody else gets the ticket"),
+    "bid": (
+        _BidAnswer,
+        "whether this question is yours: `take`, why, `confidence` from 0 to 1, and `instead` the capability it needs",
+    ),
 }
 # Shiftlead's own business, or a person's: not asked for, and filled in when the answer is read.
 HIDDEN = {
     "Packet": {"task_id", "source", "urgency", "lineage", "history_of", "from_agent", "state"},
     "Part": {"packet"},
-    "HandOff": {"parts"},
     "Failed": {"retryable"},
     "Resolved": {"decision"},
     "FollowUp": {"ref"},
@@ -67,7 +80,9 @@ def allowed_kinds(work: Work) -> tuple[str, ...]:
         return () if ticket.context.get("human") else ("resolved", "blocked", "later", "failed")
     if ticket.step == "review":
         return ("reviewed", "failed")
-    return tuple(kind for kind in KINDS if kind != "reviewed")
+    if is_bid(ticket):
+        return ("bid", "failed")
+    return tuple(kind for kind in KINDS if kind != "reviewed" and (kind != "bid" or may_decline(work)))
 
 
 @lru_cache(maxsize=256)

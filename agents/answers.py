@@ -12,6 +12,8 @@ from collections.abc import Collection, Mapping
 from dataclasses import dataclass
 from typing import Any
 
+from pydantic import ValidationError
+
 from shiftlead.queues.errors import BadInput
 from shiftlead.queues.flow_steps import check_result
 from shiftlead.queues.report import (
@@ -34,6 +36,7 @@ from shiftlead.queues.reserved import RESERVED, plain_type
 
 from .agent import Work, as_report
 from .answer_schema import CALL_TOOL
+from .bidding import BID, Bid, is_bid
 
 __all__ = ["BadAnswer", "ToolCall", "read_answer", "read_arguments"]
 
@@ -166,9 +169,23 @@ def _completed(value: Mapping[str, Any], work: Work) -> dict[str, Any]:
             report[name] = read_arguments(report[name])
     if isinstance(report.get("packet"), dict):
         report["packet"] = report["packet"] | {"task_id": work.ticket.number}
+    if report.get("kind") == "bid":
+        return _bid(report, work)
     if report.get("kind") == "failed":
         report["retryable"] = True  # a model may give up; it may not close a ticket by it
     return report
+
+
+def _bid(said: Mapping[str, Any], work: Work) -> dict[str, Any]:
+    """A bid as it travels: see bidding.py."""
+    try:
+        bid = Bid.model_validate({k: v for k, v in said.items() if k != "kind"})
+        if bid.take and not is_bid(work.ticket):
+            raise BadAnswer("You have this ticket already: do it, or decline it with `take` false and why.")
+        return bid.as_report().model_dump()
+    except ValidationError as error:
+        first = error.errors()[0]
+        raise BadAnswer(f"This is no bid: {'.'.join(map(str, first['loc']))}: {first['msg']}.") from None
 
 
 def _without_null(value: Mapping[str, Any]) -> dict[str, Any]:
@@ -214,6 +231,8 @@ def _check(report: Report, work: Work, now: float) -> None:
             if not (report.needs or work.ticket.flow) or set(report.needs) == set(work.ticket.needs):
                 raise BadAnswer("step_done names in `needs` who goes on, and that is not what the ticket needs now.")
         case HandOff():
+            if report.parts and (report.needs or report.to):
+                raise BadAnswer("Say either `needs` yourself, or `parts` that do; not both.")
             for part in report.parts or [report]:
                 _check_part(part, work)
         case AskHuman():
@@ -256,7 +275,8 @@ def _check_part(part: Part | FollowUp, work: Work) -> None:
         raise BadAnswer("Say in `needs` what somebody must be able to do, and leave `to` null.")
     if plain_type(part.type) in RESERVED:
         raise BadAnswer(f"Nobody makes a ticket of type {part.type!r}; a yes is asked for with ask_human.")
-    if part.to and part.to not in _known_agents(work):
+    asked_for_a_bid = part.type == BID and part.to in {c.name for c in work.colleagues}
+    if part.to and not asked_for_a_bid and part.to not in _known_agents(work):
         raise BadAnswer(f"Nobody known here is called {part.to!r}: use `needs` and leave `to` null.")
     if part.to == work.agent and isinstance(part, Part):
         raise BadAnswer("You hold this ticket: it cannot be handed to you.")

@@ -41,7 +41,8 @@ class Matter:
 
     @property
     def settled(self) -> bool:
-        return self.last.get("state") == "resolved" and self.declined is None and bool(self.last.get("reply"))
+        reply = self.last.get("reply")
+        return self.last.get("state") == "resolved" and bool(reply) and bid_in(reply) is None
 
     @property
     def problem(self) -> str:

@@ -172,6 +172,7 @@ def _facts(work: Work, now: float) -> str:
         "flow": where(ticket.flow, ticket.needs) if ticket.flow else "", "the result of this step says": wanted(ticket),
         "review round": ticket.round or "", "asked by": ticket.asked_by or "",
         "the team can": ", ".join(work.team_can),
+        "colleagues": "; ".join(f"{c.name} ({', '.join(c.can)})" for c in work.colleagues),
     }  # fmt: skip
     return "# Ticket\n" + "\n".join(f"{name}: {value}" for name, value in facts.items() if value not in ("", 0))
 

@@ -52,6 +52,7 @@ GOOD = {
         "kind": "resolved", "reply": "", "summary": "answered by the stub model", "evidence": [],
         "requires_escalation": False, "reason": "", "follow_ups": [],
     },
+    "bid": {"kind": "bid", "take": False, "why": "a stub model takes nothing", "confidence": 0.5, "instead": ""},
     "reviewed": {
         "kind": "reviewed", "passed": True, "failed_checks": [], "findings": [], "notes": "the stub model looked at it",
     },
