@@ -18,6 +18,7 @@ from .triage_steps import Classification, Decision, Findings, earlier, value_of
 __all__ = ["answer"]
 
 CONFIDENT_AT = 80
+SAID_SO = " (offline brain)"
 
 
 def answer(work: Work, knowledge: Knowledge) -> Report:
@@ -26,7 +27,7 @@ def answer(work: Work, knowledge: Knowledge) -> Report:
     if read is None:
         return _to_people(work, "nobody has classified it")
     if read.urgency == "critical":
-        why = f"it is critical: {read.reasoning}"
+        why = f"it is critical: {read.reasoning.removesuffix(SAID_SO)}"
         return _decided(Decision(action="page_on_call", assigned_to=value_of(work, "on_call", "on-call"), why=why))
     if found is None:
         return _to_people(work, "nobody has looked for an answer")
@@ -48,5 +49,5 @@ def _to_people(work: Work, why: str) -> StepDone:
 
 
 def _decided(decision: Decision) -> StepDone:
-    said = decision.model_copy(update={"why": f"{decision.why} (offline brain)"})
+    said = decision.model_copy(update={"why": decision.why + SAID_SO})
     return StepDone(name="decide", result=said.model_dump(), confidence=1.0)
