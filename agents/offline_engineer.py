@@ -12,7 +12,7 @@ from typing import Any
 from shiftlead.queues.ticket import Ticket
 
 from .agent import Failed, Later, Report, Resolved, Work
-from .assessment import range_of
+from .assessment import range_of, touches
 from .causes import causes
 from .cues import cut
 from .engineer_reply import Check, EngineerReply, PatchPlan, PullRequestDraft, RankedCause
@@ -84,7 +84,11 @@ def _found(
         Check(assumption=f"it began within {span}", outcome=bad["why"]),
         Check(assumption="taking that commit back repairs it", outcome=tried),
     ]  # fmt: skip
-    if not green:
+    if not _related(work, bad, head):
+        plan = PatchPlan(kind="none", command=command, summary=f"No change I can stand behind: {command} is red since "
+                         f"{name}, and nothing says that this is what the report is about.")  # fmt: skip
+        green = False
+    elif not green:
         plan = PatchPlan(kind="none", command=command, summary=f"No change I can stand behind: {tried}. The cause is "
                          f"{name}; a repair needs a person or a model.")  # fmt: skip
     else:
@@ -95,7 +99,7 @@ def _found(
         )  # fmt: skip
     draft = PullRequestDraft(
         title=f"Take back {cut(bad['subject'], 100)}" if green else "No pull request yet",
-        body=f"{_task(work)}: {command} has been red since {name}. {tried.capitalize()}. What that commit was for is "
+        body=f"{_task(work)}: {command} has been red since {name}; {tried}. What that commit was for is "
         "lost with it: its author should bring it back with a test." if green else plan.summary,
     )  # fmt: skip
     back = [f"git revert the commit of this branch, which brings {commit[:12]} back"] if green else ["nothing to undo"]
@@ -103,6 +107,16 @@ def _found(
         root_cause_map=[cause, *_others(work, after=1)], validation_checklist=checks,
         reproduction_steps=[f"check out {head['on']} (main)", f"run: {command}", f"see: {_last_line(head)}"],
         patch_plan=plan, pull_request=draft, rollback_plan=back,
+    )  # fmt: skip
+
+
+def _related(work: Work, bad: dict[str, Any], head: dict[str, Any]) -> bool:
+    """Whether the red command is the report's own matter: it names the range, a file of that commit, or the error."""
+    about = _matter(work)
+    text = f"{about.title}\n{about.body}"
+    error = _last_line(head).partition(":")[0].strip()
+    return range_of(about) is not None or bool(touches(bad["files"], about.component, text)) or (
+        error.isidentifier() and error in text
     )  # fmt: skip
 
 

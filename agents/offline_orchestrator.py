@@ -146,7 +146,7 @@ def _merged(work: Work, reply: EngineerReply, done: dict[str, Any]) -> Report:
         todo = f"Read the pull request of {branch}, merge it with git, and say so here. Not merged yet: {known}."
         return Blocked(owner="a person", action=todo)
     return Resolved(
-        reply=f"Merged: {branch} ({state['how']}). {done['summary']} From now on it is watched for 24 hours: "
+        reply=f"Merged: {branch} ({state['how']}). {reply.patch_plan.summary} From now on it is watched for 24 hours: "
         f"`{reply.patch_plan.command}` on main, every {LOOK_EVERY_S / 3600:.0f} hours.",
         summary=f"merged, {branch} is in main; watched for 24 h {RULES}",
         evidence=[*_decisions(work), *done["evidence"], f"{branch}: {state['how']}, at {state['main'][:12]}"],

@@ -9,7 +9,7 @@ import os
 import subprocess
 from pathlib import Path
 
-__all__ = ["COMMITS", "NAME", "make_repository", "prepare"]
+__all__ = ["COMMITS", "NAME", "make_repository", "merge", "prepare"]
 
 NAME = "shop"
 FIRST_AT = 1_800_000_000  # unix seconds, UTC; one commit an hour
@@ -114,6 +114,14 @@ def prepare(folder: Path) -> dict[str, str]:
     if not (repositories / NAME).exists():
         make_repository(repositories / NAME)
     return {"SHIFTLEAD_REPOSITORIES": str(repositories)}
+
+
+def merge(folder: Path) -> None:
+    """What a person does after reading a pull request: merge every branch of a fix into main."""
+    shop = folder / "repositories" / NAME
+    who = ["-c", "user.name=person", "-c", "user.email=person@shop.example"]
+    for branch in _git(shop, "for-each-ref", "--format=%(refname:short)", "--no-merged=main", "refs/heads/fix").split():
+        _git(shop, *who, "merge", "-q", "--no-ff", "--no-gpg-sign", "-m", f"Merge {branch}", branch)
 
 
 def _git(folder: Path, *args: str, env: dict[str, str] | None = None) -> str:

@@ -19,6 +19,7 @@ from .cli import (
     numbers,
     people,
     run,
+    signals,
     similar,
     simulate,
     stub_llm,
@@ -41,8 +42,8 @@ app = typer.Typer(
     context_settings={"help_option_names": ["-h", "--help"]},
 )
 PARTS = (
-    run, demo, enqueue, tickets, similar, people, hands, agents, numbers, try_agent, work, teams, audit, housekeeping,
-    simulate, stub_llm,
+    run, demo, enqueue, tickets, signals, similar, people, hands, agents, numbers, try_agent, work, teams, audit,
+    housekeeping, simulate, stub_llm,
 )  # fmt: skip
 for part in PARTS:
     part.add(app)

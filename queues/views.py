@@ -18,7 +18,7 @@ if TYPE_CHECKING:
     from .desk import Desk
     from .ledger import Ledger
 
-__all__ = ["LiveView", "Node", "StoppedView", "View", "tree"]
+__all__ = ["LiveView", "Node", "StoppedView", "View", "below", "tree"]
 
 CHUNK = 500
 SCAN_LIMIT = 100_000  # tickets looked at for one filtered list, so that a list never walks a million documents
@@ -183,6 +183,11 @@ def tree(view: View, ticket: Ticket) -> Node:
         except NotFound:
             first = ticket  # an ancestor that is gone must not hide the ticket itself
     return _node(view, first, set())
+
+
+def below(view: View, ticket: Ticket) -> Node:
+    """`ticket` and everything it was handed on as, without what stands above it."""
+    return _node(view, ticket, set())
 
 
 def _node(view: View, ticket: Ticket, seen: set[str]) -> Node:

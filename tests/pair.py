@@ -18,6 +18,7 @@ from typing import Any
 import fakeredis
 
 from shiftlead.agents.agent import Work
+from shiftlead.agents.budget import Accounts
 from shiftlead.agents.execution import Runner
 from shiftlead.agents.offline import OfflineBrain
 from shiftlead.agents.repository_sample import NAME, make_repository
@@ -33,6 +34,8 @@ from shiftlead.queues.ledger import Ledger
 from shiftlead.queues.ledger_writer import LedgerWriter
 from shiftlead.queues.presence import Presence, WorkerInfo
 from shiftlead.queues.report import Report
+from shiftlead.queues.spending import Spending
+from shiftlead.queues.spending_writer import SpendingWriter
 from shiftlead.queues.ticket import Draft, Line, Ticket
 from tests.conftest import open_desk
 
@@ -78,10 +81,13 @@ class Pair:
         self._writer = LedgerWriter(self.ledger, self.client, self.desk.keys, 1, self.clock, self.settings)
         roles = {name: self.team.agents[name].role for name in AGENTS}
         self.brains: dict[str, Any] = {n: OfflineBrain(r, self.team.folder / "knowledge") for n, r in roles.items()}
-        self.runner = Runner(self.desk, self.brains, "w@h:1:1", lambda: None)
+        self._books = SpendingWriter(Spending(self.ledger, self.team.team))
+        accounts = Accounts(self.team, now=self.clock.now, puts=self._books)
+        self.runner = Runner(self.desk, self.brains, "w@h:1:1", lambda: None, accounts)
 
     def close(self) -> None:
         self._cycle.stop()
+        self._books.close()
         self.ledger.close()
 
     # -- time goes on -------------------------------------------------------------------------------------------
@@ -108,6 +114,7 @@ class Pair:
         """The ledger, with everything in it."""
         while self._writer.step(0.01):
             pass
+        self._books.flush()
         return self.ledger
 
     # -- tickets ------------------------------------------------------------------------------------------------

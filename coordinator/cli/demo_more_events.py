@@ -98,6 +98,20 @@ def _promised(stories: Stories) -> Found:
             yield first.number, f"{first.detail['type']}: {str(first.detail.get('title', ''))[:80]}"
 
 
+def _joined(stories: Stories) -> Found:
+    for story in stories.values():
+        by = {str((x.detail.get("joined") or {}).get("source")) for x in story if x.move == "join"}
+        if by:
+            yield story[0].number, f"{story[0].detail.get('source')} and {', '.join(sorted(by))} told of one matter"
+
+
+def _proposed(stories: Stories) -> Found:
+    for story in stories.values():
+        for line, effect in _effects(story):
+            if effect["tool"] == "open_pull_request":
+                yield line.number, f"{effect['target']}, with what was run before and after"
+
+
 MORE: dict[str, tuple[str, Callable[[Stories], Found]]] = {
     "acted": ("an agent acted with a tool, and the effect was done once", _acted),
     "approved": ("an action waited for a yes, and was done only after it", _approved),
@@ -108,6 +122,8 @@ MORE: dict[str, tuple[str, Callable[[Stories], Found]]] = {
     "notified": ("brought to people, saying which channels of its urgency were told", _notified),
     "consolidated": ("several specialists answered, and one reply was written", _consolidated),
     "nobodys_work": ("nobody's work: cancelled with the reason, and nobody was answered", _nobodys),
+    "joined": ("channels told of the same, and it became one task", _joined),
+    "proposed": ("a change was proposed with evidence, on a branch of its own", _proposed),
     "followed_up": ("something stays to be done, as a ticket of its own with a timer", _promised),
 }
 

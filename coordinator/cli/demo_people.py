@@ -13,6 +13,8 @@ from shiftlead.coordinator.inbox import Item, inbox
 from shiftlead.queues.errors import ShiftleadError
 from shiftlead.queues.lifecycle import State
 
+from .demo_script import called
+
 if TYPE_CHECKING:
     from shiftlead.queues.desk import Desk
     from shiftlead.queues.ticket import Ticket
@@ -29,7 +31,7 @@ class People:
     """Look into the inbox now and then. `told` hears what was done, as a line."""
 
     def __init__(self, script: Script, told: Callable[[str], None]) -> None:
-        self._words, self._told = script.answers, told
+        self._words, self._first, self._told = script.answers, script.first, told
         self._next = 0.0
         self._done: set[tuple[str, str]] = set()
 
@@ -50,6 +52,8 @@ class People:
 
     def _answer(self, desk: Desk, item: Item, words: str) -> str:
         ticket = desk.find(item.number)
+        if item.kind in self._first:
+            called(self._first[item.kind], desk.settings.data)
         if item.kind == "approval":
             if item.missing or not _for_people(desk, ticket):
                 return ""  # a program decides it, or nobody can say yes to what is not said

@@ -11,7 +11,7 @@ from collections.abc import Sequence
 from importlib import import_module
 from importlib.resources import files
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Literal
+from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 import yaml
 from pydantic import BaseModel, ConfigDict, Field
@@ -22,7 +22,7 @@ from shiftlead.queues.errors import NotFound
 if TYPE_CHECKING:
     from shiftlead.queues.ticket import Draft
 
-__all__ = ["Script", "drafts_of", "overlay_of", "prepared", "script_of", "with_demo"]
+__all__ = ["Script", "called", "drafts_of", "overlay_of", "prepared", "script_of", "with_demo"]
 
 Kind = Literal["approval", "question", "blocked", "ticket"]
 
@@ -36,6 +36,9 @@ class Script(BaseModel):
     session: str = "strategy session"
     kill: Annotated[bool, Field(description="whether a worker is killed in the middle of a ticket")] = True
     answers: Annotated[dict[Kind, str], Field(description="an approval is answered with yes, and these words")] = {}
+    first: Annotated[
+        dict[Kind, str], Field(description="module:function people call with the data folder before they answer")
+    ] = {}
     prepare: Annotated[str, Field(description="module:function that makes what the team works on in a folder")] = ""
     shows: Annotated[list[str], Field(description="names of events in demo_events.py that the ledger must tell")]
 
@@ -75,9 +78,14 @@ def prepared(script: Script, folder: Path) -> dict[str, str]:
     """Make what the team works on in `folder`; the environment its processes need for it."""
     if not script.prepare:
         return {}
-    module, _, name = script.prepare.partition(":")
-    made: dict[str, str] = getattr(import_module(module), name)(folder)
+    made: dict[str, str] = called(script.prepare, folder)
     return made
+
+
+def called(what: str, folder: Path) -> Any:
+    """The result of `module:function`, which is ours and named in a script, for the folder of a demonstration."""
+    module, _, name = what.partition(":")
+    return getattr(import_module(module), name)(folder)
 
 
 def _demos() -> Path:

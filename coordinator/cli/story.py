@@ -240,6 +240,8 @@ def _what(line: Line) -> str:
         told = ", ".join(d.get("told") or [])
         parts += [f"told {told}"] if told else []
         parts += [f"given to {d['reassigned_to']}"] if d.get("reassigned_to") else []
+    elif line.move == "block":
+        parts.append(f"{d.get('owner')}: {d.get('action')}")
     elif line.move == "accept":
         parts.append(str(d.get("title") or ""))
     elif line.move == "resolve" and not parts:

@@ -13,9 +13,11 @@ from typing import Any
 import pytest
 
 from shiftlead.agents.engineer_reply import EngineerReply, reply_in
+from shiftlead.coordinator.signals import signals_of
 from shiftlead.queues.ledger_verify import verify
 from shiftlead.queues.lifecycle import State
 from shiftlead.queues.report import Packet, Resolved
+from shiftlead.queues.spending import Spending
 from shiftlead.queues.ticket import Ticket
 from tests.pair import Pair
 
@@ -137,6 +139,17 @@ def test_a_failing_job_becomes_a_watched_merge_and_only_a_person_merges(pair: Pa
     told = [line.detail["effect"]["tool"] for line in pair.story(pair.children(task, "implementation")[0])
             if "effect" in line.detail]  # fmt: skip
     assert told == ["create_branch", "revert_commit", "open_pull_request"]
+    # ... and its signals are read from there: where the time went, who opened the gate, what was done, what was seen
+    family = [task, *(pair.now(child) for child in over.children)]
+    steps = Spending(pair.recorded(), pair.team.team).of(*(t.id for t in family))
+    seen = signals_of([(pair.now(t), pair.story(t)) for t in family], steps, pair.clock.now())
+    assert [(g.action, g.decision, g.by, g.person) for g in seen.gates] == [("start_work", "approve", "ann", True)]
+    assert set(seen.gates[0].confirmed) == {"scope", "acceptance_criteria"}
+    assert [s.what.split()[0] for s in seen.effects] == told and len(seen.deploy) == 5
+    assert seen.in_state_s["waiting"] > 60 and sum(seen.in_state_s.values()) == pytest.approx(seen.age_s)
+    assert seen.runs == sum(pair.moves(t).count("claim") for t in family) and not seen.retries
+    assert seen.took is not None and (seen.took.runs, seen.took.tokens) == (seen.runs, 0)
+
     assert verify(pair.recorded(), pair.team.team).ok
 
 
@@ -191,6 +204,15 @@ def test_what_cannot_be_reproduced_goes_to_the_lead_unchanged(pair: Pair) -> Non
     over = pair.now(task)
     assert over.state is State.RESOLVED and over.result is not None
     assert over.result["reply"] == "It is repaired on main already: close it."
+
+
+def test_a_red_check_is_not_taken_for_the_matter_of_every_report(pair: Pair) -> None:
+    """TA-04, TA-12: main is red for another reason, and nothing says that this report is about it: no change."""
+    task = pair.comes(type="bug", title="The slip counts from one", body="The scanner fails for the last item.",
+                      component="slip", reporter="warehouse")  # fmt: skip
+    reply, _ = reply_in(next(a for a in pair.now(task).answers if a["type"] == "validation"))
+    assert reply is not None and reply.patch_plan.kind == "none" and "nothing says" in reply.patch_plan.summary
+    assert not pair.children(task, "approval") and pair.children(task, "escalation")
 
 
 def test_red_after_the_merge_goes_up_at_once(pair: Pair) -> None:
