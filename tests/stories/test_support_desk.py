@@ -118,7 +118,7 @@ def test_a_refund_over_a_threshold_waits_for_the_manager_and_is_made_after_the_y
     )
     approval = desk.approval_of(ticket)
     assert approval.named == "mara_manager"
-    assert approval.context["action"] == "process_refund"
+    assert (approval.context["action"], approval.context["reason"]) == ("process_refund", "refund_over_threshold")
     assert desk.value(ORDER.c.refunded, order) == 0
 
     desk.decides(approval, "approve", "a good customer")
@@ -147,7 +147,7 @@ def test_nobody_gets_money_for_an_order_of_somebody_else_or_none(desk: SupportDe
 
 
 def test_credits_payment_methods_and_subscriptions_are_settled_with_the_tools(desk: SupportDesk) -> None:
-    """SD-04."""
+    """SD-04, SD-05: a credit over 50 is flagged for the manager first."""
     credited = desk.writes(GOLD, f"Order {CAMERA} came late. I think a credit of $40 to my account is fair.")
     assert "USD 40.00" in reply(credited)
     assert desk.value(CUSTOMER.c.credit, GOLD) == 4_000
@@ -159,6 +159,12 @@ def test_credits_payment_methods_and_subscriptions_are_settled_with_the_tools(de
     asked = desk.writes(SILVER, "What does my subscription cost and when does it renew?")
     assert "SUB-1002: Shop Plus monthly, USD 9.90, active" in reply(asked)
     assert desk.changes() == 2
+
+    larger = desk.writes(GOLD, f"Order {CAMERA} came late and damaged. A credit of $50.01 is the least.")
+    flagged = desk.approval_of(larger)
+    assert (flagged.named, flagged.context["reason"]) == ("mara_manager", "manager_review")
+    desk.decides(flagged, "approve", "once")
+    assert desk.value(CUSTOMER.c.credit, GOLD) == 4_000 + 5_001
 
 
 def test_goods_that_went_back_are_refunded_by_billing_and_told_by_returns(desk: SupportDesk) -> None:
