@@ -111,13 +111,13 @@ class RepositoryTools:
     def reproduce(self, call: Call, commit: str = "", command: str = "") -> dict[str, Any]:
         """Run an allowed command on a commit (default: the main branch), thrown away after: green, red or unclear."""
         git = self._git()
-        return self._on(git, git.commit(commit or self.file.main), command).told()
+        return self._on(git, self._known(git, call, commit), command).told()
 
     @tool()
     def find_first_bad(self, call: Call, good: str, bad: str = "", command: str = "") -> dict[str, Any]:
         """The first commit after `good` on which an allowed command is red, by halving; `bad`: the main branch."""
         git = self._git()
-        one, other = git.commit(good), git.commit(bad or self.file.main)
+        one, other = self._known(git, call, good), self._known(git, call, bad)
         found = Runs(git, self.file).first_bad(one, other, self._command(command))
         files = [c.path for c in git.changes(f"{found.commit}^", found.commit)] if found.commit else []
         subject = git.text("log", "-1", "--format=%s", found.commit, "--").strip()[:300] if found.commit else ""
@@ -127,7 +127,7 @@ class RepositoryTools:
     def try_revert(self, call: Call, commit: str, on: str = "", command: str = "") -> dict[str, Any]:
         """Run an allowed command on `on` (default: the main branch) without what `commit` changed. Writes nothing."""
         git = self._git()
-        sha, base = git.commit(commit), git.commit(on or self.file.main)
+        sha, base = self._known(git, call, commit), self._known(git, call, on)
         with git.scratch() as scratch:
             tree = git.reverted(scratch, base, sha)
             where = f"{base[:12]} without {sha[:12]}"
@@ -178,7 +178,7 @@ class RepositoryTools:
     ) -> dict[str, Any]:  # fmt: skip
         """Write the record a person merges by. The agreed command is run before and after, and must be green then."""
         git = self._git()
-        grant = granted(call, self.file.repository, branch)
+        grant = granted(call, self.file.repository, branch, self.team)
         tip = git.branch(branch)
         if tip is None or tip == grant.base:
             raise ToolRefused(f"{branch} has no change on it yet")
@@ -199,6 +199,22 @@ class RepositoryTools:
     def _git(self) -> Git:
         return Git(folder_of(self.file, self.settings))
 
+    def _known(self, git: Git, call: Call, revision: str) -> str:
+        """A commit whose code may be run: one that people have merged, or the branch that was said yes to.
+
+        A clone may hold anybody's commits, as those of pull requests, and whoever opened one would choose what runs.
+        """
+        sha, main = git.commit(revision or self.file.main), git.commit(self.file.main)
+        if not git.contains(main, sha):
+            try:
+                granted(call, self.file.repository, revision, self.team)
+            except ToolRefused:
+                raise ToolRefused(
+                    f"{revision[:100]} is not in {self.file.main}: only what people have merged is run, or the branch "
+                    "that was said yes to"
+                ) from None
+        return sha
+
     def _command(self, command: str) -> str:
         return command or self.file.commands[0]
 
@@ -206,7 +222,7 @@ class RepositoryTools:
         return Runs(git, self.file).on_commit(commit, self._command(command))
 
     def _writer(self, call: Call, branch: str) -> Writer:
-        grant: StartWork = granted(call, self.file.repository, branch)
+        grant: StartWork = granted(call, self.file.repository, branch, self.team)
         if branch == self.file.main:
             raise ToolRefused(f"nothing is written to {self.file.main}: a person merges")
         return Writer(self._git(), grant, call)

@@ -12,6 +12,7 @@ from typing import Annotated, Any
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
+from shiftlead.config.team import Team
 from shiftlead.queues.reports import action_hash
 from shiftlead.queues.ticket import Ticket
 
@@ -46,7 +47,7 @@ class StartWork(BaseModel):
         return named[1] if named else ""
 
 
-def granted(call: Call, repository: str, branch: str) -> StartWork:
+def granted(call: Call, repository: str, branch: str, team: Team) -> StartWork:
     """The yes that covers work on this branch.
 
     Raises:
@@ -58,6 +59,9 @@ def granted(call: Call, repository: str, branch: str) -> StartWork:
             continue
         if answer.get("decision") != "approve":
             raise ToolRefused(f"{answer.get('number')} says no to {ACTION}: nothing may be changed")
+        spec = team.agents.get(str(answer.get("agent")))
+        if spec is not None and not spec.human:  # a person had a hand in it, and a program said yes
+            raise ToolRefused(f"{answer.get('number')} is a yes of {answer.get('agent')}, who is a program")
         try:
             grant = StartWork.model_validate(answer.get("arguments"))
         except ValidationError as error:

@@ -24,6 +24,7 @@ __all__ = ["FirstBad", "Ran", "Runs"]
 SHARED = ("PATH", "LANG", "LANGUAGE", "TZ")
 TAIL = 3_000  # characters of output that are kept
 MOST_OUTPUT = 4_000_000  # bytes
+LONGEST_S = 300.0  # of one search; a run's own limit comes on top
 SKIP = 125  # as with git bisect: this commit cannot be judged
 
 
@@ -99,8 +100,11 @@ class Runs:
             return FirstBad("", f"{bad[:12]} is {tried[bad]}, not red", tried)
         if outcome(good) != "green":
             return FirstBad("", f"{good[:12]} is {tried[good]}, not green: it began before", tried)
+        until = time.monotonic() + LONGEST_S
         low, high = -1, len(listed) - 1  # listed[low] is green (good itself stands at -1), listed[high] is red
         while high - low > 1:
+            if time.monotonic() > until:
+                return FirstBad("", f"it was not found within {LONGEST_S:.0f} s: {high - low} commits are left", tried)
             middle = (low + high) // 2
             seen = outcome(listed[middle])
             if seen == "unclear":

@@ -13,6 +13,7 @@ from typing import Any
 import pytest
 
 from shiftlead.agents.engineer_reply import EngineerReply, reply_in
+from shiftlead.coordinator.inbound_notification import from_notification
 from shiftlead.coordinator.signals import signals_of
 from shiftlead.queues.ledger_verify import verify
 from shiftlead.queues.lifecycle import State
@@ -34,14 +35,15 @@ def pair(tmp_path: Path) -> Iterator[Pair]:
     made.close()
 
 
-def board(pair: Pair, **fields: Any) -> dict[str, Any]:
-    """A comment on the board about a failing job, with the range of commits in question."""
+def board(pair: Pair) -> dict[str, Any]:
+    """A comment on the board about a failing job, with the range of commits in question, as its channel brings it."""
     span = f"https://git.example/acme/shop/compare/{pair.commits[0][:12]}...{pair.commits[4][:12]}"
-    return {
-        "type": "bug", "source": "issue_comment", "title": "Checkout is red on main since noon", "reporter": "mia",
-        "body": "The fulfillment step of checkout fails with a KeyError, orders cannot be shipped.",
-        "urgency": "high", "component": "checkout/fulfillment", "links": [JOB, span], "context": {"task": "task-1173"},
-    } | fields  # fmt: skip
+    said = {
+        "task": "task-1173", "type": "bug", "channel": "issue comment", "title": "Checkout is red on main since noon",
+        "text": "The fulfillment step of checkout fails with a KeyError, orders cannot be shipped.", "author": "mia",
+        "severity": "high", "service": "checkout/fulfillment", "job_url": JOB, "commit_range": span,
+    }  # fmt: skip
+    return from_notification(said).draft.model_dump(exclude_defaults=True)
 
 
 def asked(pair: Pair) -> tuple[Ticket, Ticket]:
@@ -55,9 +57,9 @@ def test_a_failing_job_becomes_a_watched_merge_and_only_a_person_merges(pair: Pa
     """TA-01, TA-04 to TA-13: capture, assess, validate, confirm, implement, merge by a person, watch for 24 hours."""
     main, head = pair.branches()["main"], pair.commits[4]
     task = pair.comes(**board(pair), run=False)
-    mail = {"type": "email", "source": "email", "reporter": "tom@example.com", "title": "[CI] run failed",
-            "body": "The run failed after the last push.", "links": [f"{JOB}/?utm_source=email"]}  # fmt: skip
-    joined = pair.comes(**mail)
+    mail = {"type": "email", "via": "email", "from": "Tom <tom@example.com>", "subject": "[CI] run failed",
+            "text": f"The run failed after the last push: {JOB}/?utm_source=email"}  # fmt: skip
+    joined = pair.comes(**from_notification(mail).draft.model_dump(exclude_defaults=True))
 
     # TA-05: one record of two notifications, and what it says
     assert joined.id == task.id and [j["source"] for j in joined.joined] == ["email"]
