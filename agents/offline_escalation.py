@@ -3,6 +3,7 @@
     a step before it is missing or not readable    people: nothing is sent on a guess
     critical                                       on-call, at once
     the customer has come back (a later life)      people: the answer did not help
+    a check has sent the reply back                people: the same reply would be sent back again
     confidence at least `confident_at` (80)        the suggested reply is sent, and the pipeline ends
     otherwise                                      people, with the best answer so far
 
@@ -33,6 +34,8 @@ def answer(work: Work, knowledge: Knowledge) -> Report:
         return _to_people(work, "nobody has looked for an answer")
     if work.ticket.life > 1:
         return _to_people(work, f"the customer has come back (life {work.ticket.life}): the answer did not help")
+    if work.ticket.checks:
+        return _to_people(work, f"the suggested reply failed its check ({', '.join(work.ticket.checks)})")
     enough = value_of(work, "confident_at", CONFIDENT_AT)
     weighed = f"confidence {found.confidence:g} of 100, urgency {read.urgency}"
     if found.confidence < enough:

@@ -33,6 +33,7 @@ from shiftlead.queues import approvals, moves
 from shiftlead.queues.committing import Decide
 from shiftlead.queues.desk import Desk
 from shiftlead.queues.errors import ShiftleadError
+from shiftlead.queues.flow_steps import simulated
 from shiftlead.queues.lifecycle import State
 from shiftlead.queues.report import AskHuman, AskRequester, Failed, HandOff, Report, Resolved, Reviewed
 from shiftlead.queues.reports import changes_for
@@ -193,7 +194,8 @@ class Behaviour:
         return self._lognormal(self._minutes(ticket, agent), ticket, "service")
 
     def report(self, ticket: Ticket, agent: str) -> Report:
-        """What it answers then. Only the first look at a ticket hands on or asks: what came back is resolved."""
+        """What it answers then. Only the first look at a ticket hands on or asks: what came back is resolved,
+        and a ticket of a pipeline at its last step."""
         if ticket.type == "approval":
             denied = self._dice(ticket, "deny").random() < self.model.deny
             return Resolved(decision="deny" if denied else "approve", reply="simulated")
@@ -202,7 +204,7 @@ class Behaviour:
             return Reviewed(passed=not bad, failed_checks=["simulated"] if bad else [])
         first = ticket.turns == 0 and ticket.parent is None and not ticket.answers
         asked = self._asks(ticket, agent) if first else None
-        return asked or Resolved(reply="simulated", summary="simulated")
+        return asked or simulated(ticket) or Resolved(reply="simulated", summary="simulated")
 
     def reply_s(self, ticket: Ticket) -> float:
         """Seconds until the requester answers."""

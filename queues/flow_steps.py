@@ -22,7 +22,7 @@ from .errors import BadInput
 from .report import Resolved, StepDone
 from .ticket import FlowPlace, Ticket
 
-__all__ = ["Onward", "after", "begin", "check_result", "ending", "wanted", "where"]
+__all__ = ["Onward", "after", "begin", "check_result", "ending", "simulated", "wanted", "where"]
 
 SAID = ("reply", "suggested_reply", "summary")  # what a step may have for the requester, best first
 
@@ -97,6 +97,21 @@ def check_result(ticket: Ticket, report: StepDone) -> None:
 def wanted(ticket: Ticket) -> str:
     """What the result of its step must say, in words: `category: one of billing, technical; ...`; "" for anything."""
     return "; ".join(f"{name}: {_words(wish)}" for name, wish in _wanted(ticket, _here(ticket) or "").items())
+
+
+def simulated(ticket: Ticket) -> StepDone | None:
+    """A report as the step it is at wants it, for dry runs; None at the last step and outside of a flow."""
+    here = _here(ticket)
+    if ticket.flow is None or here is None or here == ticket.flow.steps[-1]:
+        return None
+    return StepDone(name=here, result={name: _any(wish) for name, wish in _wanted(ticket, here).items()})
+
+
+def _any(wish: list[str] | str) -> Any:
+    if isinstance(wish, list):
+        return wish[0]
+    known: dict[str, Any] = {"text": "simulated", "list": [], "flag": False, "number": 0}
+    return known.get(wish, int(wish.split("..")[0]) if ".." in wish else None)
 
 
 def _wanted(ticket: Ticket, step: str) -> dict[str, list[str] | str]:

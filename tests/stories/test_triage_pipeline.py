@@ -26,7 +26,7 @@ from shiftlead.coordinator.why import explain
 from shiftlead.queues.broker import make_app
 from shiftlead.queues.effects import Effects
 from shiftlead.queues.lifecycle import State
-from shiftlead.queues.report import Resolved
+from shiftlead.queues.report import Resolved, Reviewed
 from shiftlead.queues.ticket import Ticket
 from tests.crew import Crew
 from tests.integration.test_notices import GOING, WAIT_S, Hook, hook
@@ -268,6 +268,26 @@ flows: [{name: customer_support_triage, version: 2, steps: classify >> know >> r
     assert held.flow is not None and held.flow.version == 2
     crew.desk.report(held.id, held.token, Resolved(reply="In my own words."), agent="editor")
     assert crew.desk.find(ticket.id).state is State.RESOLVED
+    crew.close()
+
+
+def test_a_look_at_every_reply_is_added_by_configuration(short_folder: Path) -> None:
+    """TP-10, SD-07: `check` before a sure reply leaves; one that was sent back goes to people, not around again."""
+    crew = laid_over(
+        short_folder,
+        """
+agents: {editor: {role: editor, can: [read_over], human: true}}
+check: {by: read_over}
+""",
+    )
+    ticket = crew.comes(*RESET)
+    assert ticket.assigned_to == "editor" and ticket.is_open
+    held = crew.desk.claim(ticket.id, "editor", "person:ed")
+    verdict = Reviewed(passed=False, failed_checks=["tone_appropriate"])
+    crew.desk.report(held.id, held.token, verdict, agent="editor")
+    crew.work()
+    assert crew.desk.find(ticket.id).assigned_to == "support_team"
+    assert "failed its check (tone_appropriate)" in crew.step(ticket, "decide")["why"]
     crew.close()
 
 

@@ -12,6 +12,7 @@ from shiftlead.config.clock import ManualClock
 from shiftlead.config.settings import Settings
 from shiftlead.config.team import TeamError, load_team
 from shiftlead.coordinator.cycle import Cycle
+from shiftlead.coordinator.simulated_agents import Behaviour, Model
 from shiftlead.coordinator.triage import rule_facts, triage
 from shiftlead.coordinator.why import explain
 from shiftlead.queues.desk import Desk
@@ -253,6 +254,16 @@ def test_a_ticket_goes_to_the_end_of_the_version_it_began(line: Line, tmp_path: 
     other = line.desk.find(line.comes("another invoice is wrong"))
     assert (other.flow and other.flow.version, other.needs) == (2, ["know"])
     assert other.flow == begin(line.team.flows[1])
+
+
+def test_a_dry_run_goes_through_every_step(line: Line) -> None:
+    """TP-01: `shiftlead simulate` counts the work of a whole pipeline, with results its steps would accept."""
+    behaviour = Behaviour(line.team, Model(ask_requester={}), seed=1)
+    ticket_id = line.comes()
+    for _ in range(4):
+        there = line.desk.find(ticket_id)
+        after = line.says(ticket_id, behaviour.report(there, there.assigned_to or ""))
+    assert after.state is State.RESOLVED and list(after.steps) == ["classify", "know", "decide"]
 
 
 @pytest.mark.parametrize(
