@@ -12,6 +12,7 @@ import typer
 from .cli import (
     agents,
     audit,
+    cost,
     demo,
     enqueue,
     hands,
@@ -42,8 +43,8 @@ app = typer.Typer(
     context_settings={"help_option_names": ["-h", "--help"]},
 )
 PARTS = (
-    run, demo, enqueue, tickets, signals, similar, people, hands, agents, numbers, try_agent, work, teams, audit,
-    housekeeping, simulate, stub_llm,
+    run, demo, enqueue, tickets, signals, similar, people, hands, agents, numbers, cost, try_agent, work, teams,
+    audit, housekeeping, simulate, stub_llm,
 )  # fmt: skip
 for part in PARTS:
     part.add(app)

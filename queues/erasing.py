@@ -32,6 +32,7 @@ from .layout import digest_of
 from .ledger import Ledger
 from .ledger_erase import ERASE, clean, erase_texts, file_bytes, mentions
 from .moving import line_of
+from .spending import Spending
 from .store import Change
 from .ticket import Ticket, check_text
 
@@ -104,6 +105,7 @@ def erase(
     in_sql = erase_texts(ledger.engine, desk.team.team, ids, at=at)
     done.lines, done.keys, done.quarantined = in_sql.lines, in_sql.keys, in_sql.quarantined
     Effects(ledger, desk.team.team, desk.clock).erase(ids, at=at)
+    Spending(ledger, desk.team.team).erase(ids)
     whole = file_bytes(ledger.engine) <= VACUUM_UP_TO if vacuum is None else vacuum
     done.left += clean(ledger.engine, whole=whole)
     _forget_keys(desk, in_sql.digests)

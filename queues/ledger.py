@@ -29,7 +29,7 @@ CHUNK = 1_000
 
 T = METADATA.tables
 HEAD, EVENT, BODY, TICKET = T["ledger_head"], T["event"], T["event_body"], T["ticket"]
-AGENT, IDEM, KEY = T["agent_state"], T["idempotency"], T["api_key"]
+AGENT, IDEM, KEY, OUTCOME = T["agent_state"], T["idempotency"], T["api_key"], T["outcome"]
 
 # A note has a line but no document, so the last line of a ticket may be later than its last document.
 LAST_SEQ = sa.func.coalesce(

@@ -49,6 +49,7 @@ class Rows:
     tickets: list[dict[str, Any]] = field(default_factory=list)
     agents: list[dict[str, Any]] = field(default_factory=list)
     idempotency: list[dict[str, Any]] = field(default_factory=list)
+    outcomes: list[dict[str, Any]] = field(default_factory=list)
 
 
 def parse(stream_id: str, raw: list[str], epoch: int) -> Entry:
@@ -104,6 +105,8 @@ def rows_of(head: Head, entries: Iterable[Entry]) -> Rows:
                 "team": team, "digest": key["digest"], "key": key["key"], "body": key["body"],
                 "ticket_id": e.ticket_id, "number": e.number, "at": e.at,
             })  # fmt: skip
+        if e.move == "outcome":
+            rows.outcomes.append(_outcome(team, seq, e))
     for ticket_id, e in last_docs.items():
         if ticket_id.startswith("@"):
             rows.agents.append({"team": team, "agent": ticket_id[1:], "seq": e.seq, "doc": e.doc})
@@ -113,6 +116,15 @@ def rows_of(head: Head, entries: Iterable[Entry]) -> Rows:
     rows.tickets.sort(key=lambda row: str(row["id"]))
     rows.head = Head(team, epoch, seq, previous, cursor)
     return rows
+
+
+def _outcome(team: str, seq: int, e: Entry) -> dict[str, Any]:
+    said = json.loads(e.line)["detail"]
+    return {
+        "team": team, "ticket_id": e.ticket_id, "life": e.life, "seq": seq, "trace_id": said["trace_id"],
+        "accepted": said["accepted"], "escalated": said["escalated"], "csat": said["csat"], "actor": e.actor,
+        "at": e.at,
+    }  # fmt: skip
 
 
 def _snapshot(team: str, e: Entry) -> dict[str, Any]:

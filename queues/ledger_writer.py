@@ -25,7 +25,7 @@ from shiftlead.config.settings import Settings
 
 from .errors import LedgerHalted, Unavailable
 from .keys import Keys
-from .ledger import AGENT, BODY, EVENT, HEAD, IDEM, TICKET, Head, Ledger, SteppedDown
+from .ledger import AGENT, BODY, EVENT, HEAD, IDEM, OUTCOME, TICKET, Head, Ledger, SteppedDown
 from .ledger_database import Prepared, upsert
 from .ledger_refused import not_recorded, quarantine
 from .ledger_rows import Entry, Rows, parse, rows_of
@@ -78,6 +78,7 @@ class LedgerWriter:
             Prepared(engine, _newer(upsert(engine, TICKET), ("team", "id"), fixed=("number", "created_at"))),
             Prepared(engine, _newer(upsert(engine, AGENT), ("team", "agent"))),
             Prepared(engine, upsert(engine, IDEM).on_conflict_do_nothing()),
+            Prepared(engine, _newer(upsert(engine, OUTCOME), ("team", "ticket_id", "life"))),
         )
 
     def run(self, stop: threading.Event) -> None:
@@ -254,7 +255,7 @@ class LedgerWriter:
             raise SteppedDown(self.team, self.epoch)
 
     def _insert(self, connection: sa.Connection, rows: Rows) -> None:
-        values = (rows.events, rows.bodies, rows.tickets, rows.agents, rows.idempotency)
+        values = (rows.events, rows.bodies, rows.tickets, rows.agents, rows.idempotency, rows.outcomes)
         for statement, lines in zip(self._statements, values, strict=True):
             if lines:
                 statement.execute(connection, lines)

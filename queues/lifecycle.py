@@ -133,7 +133,7 @@ MOVES: dict[Move, MoveRow] = dict(
         _r(M.MERGE, "person", OPEN, [S.CANCELLED], acknowledged=True),
     ]
 )
-NOTES = frozenset({"note", "held", "erase"})  # lines that move nothing: legal in every state
+NOTES = frozenset({"note", "held", "erase", "outcome"})  # lines that move nothing: legal in every state
 IN_PLACE = frozenset({M.EDIT, M.JOIN})  # they change what a ticket says, never where it stands
 REASSIGNABLE = frozenset({S.NEW, S.READY, S.ASSIGNED, S.WORKING})  # an escalation may give these to somebody else
 

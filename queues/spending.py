@@ -22,7 +22,9 @@ from .ledger import Ledger
 from .ledger_database import upsert
 from .ledger_tables import METADATA
 
-__all__ = ["BY", "Amount", "By", "Cost", "Spending", "Step", "day_of", "in_billionths"]
+__all__ = [
+    "BILLION", "BY", "Amount", "By", "Cost", "Costs", "Spending", "Step", "TicketCost", "day_of", "in_billionths",
+]  # fmt: skip
 
 SPENDING = METADATA.tables["spending"]
 KEY = ("team", "ticket_id", "life", "token")
@@ -85,6 +87,24 @@ class Cost(BaseModel):
     estimated: int = Field(0, description="calls whose tokens are an estimate: the server did not say")
 
 
+class Costs(BaseModel):
+    """The dearest first, days in their order; `total` is of all steps that began since then, also those cut off."""
+
+    team: str
+    by: By
+    since: float
+    costs: list[Cost]
+    total: Cost
+
+
+class TicketCost(BaseModel):
+    """What a ticket took, step by step. The cost of a step is in billionths, that of the total is not."""
+
+    ticket: str
+    steps: list[Step]
+    total: Cost
+
+
 class Spending:
     """The steps of one team. Safe to share between threads."""
 
@@ -124,30 +144,46 @@ class Spending:
             tokens, money, runs = connection.execute(query).one()
         return Amount(int(tokens or 0), int(money or 0), runs)
 
-    def costs(self, by: By, *, since: float = 0.0, ticket_id: str | None = None) -> list[Cost]:
+    def costs(self, by: By, *, since: float = 0.0) -> list[Cost]:
         """Sums of the steps that began since then, the dearest first; days in their order."""
         if by == "model":
-            return self._by_model(since, ticket_id)
+            return self._by_model(since)
         c = SPENDING.c
         keys = {
             "step": (c.number, c.life, c.token), "ticket": (c.number,), "agent": (c.agent,), "day": (c.day,),
             "prompt": (c.agent, c.variant, c.prompt),
         }[by]  # fmt: skip
         sums = [sa.func.sum(x) for x in (c.calls, c.input_tokens, c.output_tokens, c.cost, c.unpriced, c.estimated)]
-        query = self._since(sa.select(*keys, sa.func.count(), *sums), since, ticket_id).group_by(*keys)
+        query = self._since(sa.select(*keys, sa.func.count(), *sums), since).group_by(*keys)
         with self._engine.connect() as connection:
             rows = connection.execute(query).all()
         made = [_cost(_name(by, row[: len(keys)]), *map(int, row[len(keys) :])) for row in rows]
         return sorted(made, key=lambda cost: cost.key) if by == "day" else _dearest_first(made)
 
-    def total(self, *, since: float = 0.0, until: float | None = None) -> Cost:
-        """The sum of everything that began in [since, until)."""
+    def report(self, by: By, *, since: float, limit: int) -> Costs:
+        """The sums and the total, at most `limit` of them."""
+        costs = self.costs(by, since=since)
+        costs = costs[-limit:] if by == "day" else costs[:limit]
+        return Costs(team=self.team, by=by, since=since, costs=costs, total=self.total(since=since))
+
+    def of_ticket(self, ticket_id: str, number: str) -> TicketCost:
+        """What the ticket took, of all its lives."""
+        steps = self.of(ticket_id)
+        sums = [
+            sum(getattr(s, name) for s in steps)
+            for name in ("calls", "input_tokens", "output_tokens", "cost", "unpriced", "estimated")
+        ]
+        return TicketCost(ticket=number, steps=steps, total=_cost(number, len(steps), *sums))
+
+    def total(self, *, since: float = 0.0, until: float | None = None, agent: str | None = None) -> Cost:
+        """The sum of everything that began in [since, until), of one agent or of all."""
         c = SPENDING.c
         sums = [sa.func.sum(x) for x in (c.calls, c.input_tokens, c.output_tokens, c.cost, c.unpriced, c.estimated)]
-        query = self._since(sa.select(sa.func.count(), *sums), since, None)
+        query = self._since(sa.select(sa.func.count(), *sums), since)
         query = query if until is None else query.where(c.began_at < until)
+        query = query if agent is None else query.where(c.agent == agent)
         with self._engine.connect() as connection:
-            return _cost("total", *(int(n or 0) for n in connection.execute(query).one()))
+            return _cost(agent or "total", *(int(n or 0) for n in connection.execute(query).one()))
 
     def erase(self, ticket_ids: Sequence[str]) -> int:
         """Erase the summaries of those tickets' histories; how many. What was spent stands."""
@@ -156,21 +192,21 @@ class Spending:
             parts = [ticket_ids[start : start + PART] for start in range(0, len(ticket_ids), PART)]
             return sum(connection.execute(query.where(SPENDING.c.ticket_id.in_(part))).rowcount for part in parts)
 
-    def _by_model(self, since: float, ticket_id: str | None) -> list[Cost]:
+    def _by_model(self, since: float) -> list[Cost]:
         """A step may have asked several models: each call counts for its own, the run for each of them."""
         sums: defaultdict[str, list[int]] = defaultdict(lambda: [0] * 5)
-        query = self._since(sa.select(SPENDING.c.models).where(SPENDING.c.models != ""), since, ticket_id)
+        query = self._since(sa.select(SPENDING.c.models).where(SPENDING.c.models != ""), since)
         with self._engine.connect() as connection:
             for (text,) in connection.execute(query, execution_options={"yield_per": 1000}):
                 for model, numbers in json.loads(text).items():
                     sums[model] = [a + b for a, b in zip(sums[model], [1, *numbers], strict=True)]
         return _dearest_first(_cost(model, *n, 0, 0) for model, n in sums.items())
 
-    def _since(self, query: Any, since: float, ticket_id: str | None) -> Any:
+    def _since(self, query: Any, since: float) -> Any:
         query = query.where(SPENDING.c.team == self.team)
-        if since > 0:  # the index is by day
-            query = query.where(SPENDING.c.day >= day_of(since), SPENDING.c.began_at >= since)
-        return query if ticket_id is None else query.where(SPENDING.c.ticket_id == ticket_id)
+        if since <= 0:
+            return query
+        return query.where(SPENDING.c.day >= day_of(since), SPENDING.c.began_at >= since)  # the index is by day
 
 
 def day_of(at: float) -> str:

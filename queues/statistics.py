@@ -25,6 +25,8 @@ from .errors import BadInput
 from .flow import OPEN_STATES, SKEW_S, Flow, lines_between, place
 from .ledger import TICKET, Ledger
 from .lifecycle import CLOSED, OPEN, QUEUE_OF, Move, Queue, State
+from .outcomes import Outcomes
+from .spending import Spending
 
 __all__ = [
     "Age", "Approvals", "Arrivals", "Hits", "Load", "Span", "Stats", "back_s", "first_reply_of", "open_or_closed_since",
@@ -111,8 +113,16 @@ class Stats(BaseModel):
     reopened: int = 0
     handoffs: int = 0
     approvals: Approvals = Field(default_factory=Approvals)
-    csat: float | None = Field(None, description="None: no outcomes are recorded yet")
-    cost_per_ticket: float | None = Field(None, description="None: no costs are recorded yet")
+    csat: float | None = Field(None, description="mean of 1 to 5; None: nobody said")
+    csat_of: int = Field(0, description="tickets of which somebody said in the span how satisfied they are")
+    accepted: Hits = Field(default_factory=Hits, description="of the tickets of which somebody said")
+    cost: float = Field(0.0, description="of the steps that began in the span; of unpriced calls nothing")
+    tokens: int = 0
+    unpriced: int = Field(0, description="calls of models that have no price")
+    cost_per_ticket: float | None = Field(
+        None,
+        description="cost by whole matters completed in it; None: no model was asked, one has no price, or none ended",
+    )
     agents: dict[str, Load] = Field(default_factory=dict)
     arrivals: list[Arrivals] = Field(default_factory=list)
 
@@ -139,7 +149,7 @@ def statistics(ledger: Ledger, team: Team, *, since: float, until: float, now: f
             sums.ticket(*row)
         flow.end()
         flow.find_holders(connection)
-    return sums.stats()
+    return _judged(sums.stats(), ledger)
 
 
 def back_s(text: str) -> float:
@@ -173,6 +183,21 @@ def open_or_closed_since(connection: sa.Connection, team: str, since: float) -> 
     ).where(t.team == team)
     for which in (t.queue.in_([str(Queue.INTAKE), str(Queue.ACTIVE)]), t.closed_at >= since):
         yield from connection.execute(query.where(which), execution_options={"yield_per": 500})
+
+
+def _judged(made: Stats, ledger: Ledger) -> Stats:
+    """With what people said of the answers, and what models cost."""
+    said = Outcomes(ledger, made.team).since(made.since, made.until)
+    stars = [one.csat for one in said if one.csat is not None]
+    made.csat, made.csat_of = (sum(stars) / len(stars) if stars else None), len(stars)
+    judged = [one.accepted for one in said if one.accepted is not None]
+    made.accepted = Hits(hit=sum(judged), of=len(judged))
+    total = Spending(ledger, made.team).total(since=made.since, until=made.until)
+    made.cost, made.tokens, made.unpriced = total.cost, total.input_tokens + total.output_tokens, total.unpriced
+    ended = sum(made.completed.values())
+    if total.calls and not total.unpriced and ended:
+        made.cost_per_ticket = total.cost / ended
+    return made
 
 
 class _Sums:

@@ -18,8 +18,9 @@ from pydantic import BaseModel, Field, computed_field
 from shiftlead.config.team import Team
 
 from .flow import SKEW_S, place
-from .ledger import BODY, EVENT, TICKET, Ledger
+from .ledger import BODY, EVENT, OUTCOME, TICKET, Ledger
 from .lifecycle import Move, State
+from .spending import Spending
 
 __all__ = ["Handled", "Track", "TypeRecord", "record"]
 
@@ -42,6 +43,11 @@ class TypeRecord(BaseModel):
     reopened: int = 0
     escalated: int = 0
     sent_back: int = 0
+    accepted: int = 0
+    rejected: int = 0
+    stepped_in: int = 0
+    rated: int = 0
+    stars: int = Field(0, description="sum of the ratings of 1 to 5")
     working_s: float = 0.0
     timed: int = Field(0, description="tickets it held to an end, which `working_s` belongs to")
 
@@ -87,14 +93,29 @@ class Track(BaseModel):
     reopened: int = Field(0, description="opened again after it had completed them")
     escalated: int = Field(0, description="steps of a ladder taken while it worked on the ticket")
     sent_back: int = Field(0, description="by a review")
+    accepted: int = Field(0, description="of its results, as people said of them: what was wanted")
+    rejected: int = Field(0, description="not what was wanted")
+    stepped_in: int = Field(0, description="somebody had to step in")
+    rated: int = 0
+    stars: int = 0
+    runs: int = 0
+    tokens: int = 0
+    cost: float = Field(0.0, description="of its runs that began since then; of unpriced calls nothing")
+    unpriced: int = 0
     mean_s: float | None = None
     by_type: dict[str, TypeRecord] = Field(default_factory=dict)
     best: str | None = Field(None, description="type with the largest part done well; None: too few to say")
     worst: str | None = None
     last: list[Handled] = Field(default_factory=list)
 
+    @computed_field  # type: ignore[prop-decorator]
+    @property
+    def csat(self) -> float | None:
+        return self.stars / self.rated if self.rated else None
 
-COUNTED = ("completed", "failed", "handed_on", "handed_back", "crashed", "reopened", "escalated", "sent_back")
+
+MOVED = ("completed", "failed", "handed_on", "handed_back", "crashed", "reopened", "escalated", "sent_back")
+COUNTED = (*MOVED, "accepted", "rejected", "stepped_in", "rated", "stars")
 
 
 def record(ledger: Ledger, team: Team, agent: str, since: float) -> Track:
@@ -108,22 +129,39 @@ def record(ledger: Ledger, team: Team, agent: str, since: float) -> Track:
             e.team == team.team, e.seq >= low, e.actor == f"agent:{agent}", ~e.ticket_id.like("@%")
         )
         found = [(seq, i) for i, seq in connection.execute(mine.group_by(e.ticket_id))]
-        asked = [ticket_id for _, ticket_id in sorted(found)]
+        touched = {ticket_id for _, ticket_id in found}
+        judged = (i for (i,) in connection.execute(_judged(team.team, agent, since)) if i not in touched)
+        asked = [*judged, *(ticket_id for _, ticket_id in sorted(found))]
         for start in range(0, len(asked), CHUNK):
             chunk = asked[start : start + CHUNK]
             known = sa.select(t.id, t.type, t.state, t.doc).where(t.team == team.team, t.id.in_(chunk))
             tickets = {row.id: row for row in connection.execute(known)}
             for ticket_id, story in groupby(connection.execute(_stories(team.team, chunk)), attrgetter("ticket_id")):
                 _add(track, tickets.get(ticket_id), list(story))
+    total = Spending(ledger, team.team).total(since=since, agent=agent)
+    track.runs, track.tokens = total.runs, total.input_tokens + total.output_tokens
+    track.cost, track.unpriced = total.cost, total.unpriced
     return _summed(track)
 
 
+def _judged(team: str, agent: str, since: float) -> sa.Select[Any]:
+    """Tickets the agent ever had and of which somebody said since then what became of them."""
+    e, o = EVENT.c, OUTCOME.c
+    its = sa.exists().where(e.team == team, e.ticket_id == o.ticket_id, e.actor == f"agent:{agent}")
+    return sa.select(o.ticket_id).where(o.team == team, o.at >= since, its).distinct().order_by(o.ticket_id)
+
+
 def _stories(team: str, ids: Sequence[str]) -> sa.Select[Any]:
-    """The lines of some tickets; the texts only of those whose reason counts."""
+    """The lines of some tickets; the texts only of those whose reason counts, and what people said of them."""
     e = EVENT.c
     body = sa.and_(BODY.c.team == e.team, BODY.c.seq == e.seq, e.move == Move.GIVE_BACK)
-    lines = sa.select(e.ticket_id, e.number, e.move, e.before, e.after, e.actor, e.at, BODY.c.text)
-    lines = lines.select_from(EVENT.outerjoin(BODY, body)).where(e.team == team, e.ticket_id.in_(ids))
+    o = OUTCOME.c
+    said = sa.and_(o.team == e.team, o.ticket_id == e.ticket_id, o.seq == e.seq)  # the last word of a life only
+    lines = sa.select(
+        e.ticket_id, e.number, e.move, e.before, e.after, e.actor, e.at, BODY.c.text, o.accepted, o.escalated, o.csat
+    )
+    joined = EVENT.outerjoin(BODY, body).outerjoin(OUTCOME, said)
+    lines = lines.select_from(joined).where(e.team == team, e.ticket_id.in_(ids))
     return lines.order_by(e.ticket_id, e.ticket_seq)
 
 
@@ -133,7 +171,7 @@ def _add(track: Track, ticket: Any, story: Sequence[Any]) -> None:
     hands = _Hands(track.agent, track.since)
     for line in story:
         hands.line(line)
-    if not hands.events and not hands.timed:
+    if not hands.events and not hands.timed and not hands.said:
         return
     into = track.by_type.setdefault(type_, TypeRecord(type=type_))
     into.tickets += 1
@@ -141,6 +179,10 @@ def _add(track: Track, ticket: Any, story: Sequence[Any]) -> None:
     into.working_s += hands.working_s
     for what, _ in hands.events:
         setattr(into, what, getattr(into, what) + 1)
+    for what, much in hands.said:
+        setattr(into, what, getattr(into, what) + much)
+    if not hands.events and not hands.timed:
+        return  # it was judged since then, and worked on before
     outcome, at = next(((w, a) for w, a in reversed(hands.events) if w != "escalated"), ("let go", hands.left_at))
     title = str(json.loads(ticket.doc).get("title", ""))[:200] if ticket is not None else ""
     track.last.append(
@@ -163,6 +205,7 @@ class _Hands:
     def __init__(self, agent: str, since: float) -> None:
         self.agent, self.since = agent, since
         self.events: list[tuple[str, float]] = []
+        self.said: list[tuple[str, int]] = []
         self.working_s, self.timed, self.left_at = 0.0, False, 0.0
         self._holder: str | None = None
         self._begun = 0.0
@@ -172,6 +215,8 @@ class _Hands:
         """Take the next line of the story."""
         kind, _, name = line.actor.partition(":")
         mine = line.before == State.WORKING and self._holder == self.agent
+        if line.move == "outcome" and self._author == self.agent and line.at >= self.since:
+            self.said += _verdict(line)
         for what in self._meaning(line, kind, name, mine):
             if line.at >= self.since:
                 self.events.append((what, line.at))
@@ -214,6 +259,16 @@ class _Hands:
                     yield "handed_back"
                 elif kind != "agent" and counter in ("", "crashed"):
                     yield "crashed"
+
+
+def _verdict(line: Any) -> Iterable[tuple[str, int]]:
+    """What people said of a result; nothing where they said something else later."""
+    if line.accepted is not None:
+        yield ("accepted" if line.accepted else "rejected"), 1
+    if line.escalated:
+        yield "stepped_in", 1
+    if line.csat is not None:
+        yield from (("rated", 1), ("stars", line.csat))
 
 
 def _summed(track: Track) -> Track:

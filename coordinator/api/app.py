@@ -22,7 +22,7 @@ from shiftlead.config.settings import Settings
 from shiftlead.queues.presence import Presence
 from shiftlead.queues.ticket import Draft
 
-from . import hands, health, housekeeping, inbound, numbers, similar, tickets, work
+from . import costs, hands, health, housekeeping, inbound, numbers, similar, tickets, work
 from .auth import Keyring, any_key, first_admin_key
 from .problems import Overloaded, install, problem_for
 from .refusing import Refusing
@@ -74,6 +74,7 @@ def create_app(connections: Connections, teams: list[str]) -> FastAPI:
     for router in (
         health.router,
         numbers.router,
+        costs.router,
         hands.router,
         similar.router,
         work.router,
@@ -226,7 +227,7 @@ def _document(app: FastAPI) -> Callable[[], dict[str, Any]]:
         if app.openapi_schema is None:
             made = get_openapi(title=app.title, version=app.version, description=app.description, routes=app.routes)
             kinds: list[Any] = [Draft, tickets.Reason, tickets.Reply, work.Heartbeat, work.Note, work.Reported]
-            kinds += [*hands.BODIES, *housekeeping.BODIES]
+            kinds += [*hands.BODIES, *housekeeping.BODIES, *costs.BODIES]
             _, extra = models_json_schema(
                 [(k, "validation") for k in kinds], ref_template="#/components/schemas/{model}"
             )

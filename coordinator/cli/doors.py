@@ -42,6 +42,7 @@ class Door(Protocol):
     def merge(self, ticket: str, into: str, reason: str) -> Ticket: ...
     def hold(self, agent: str, reason: str, values: dict[str, Any]) -> AgentState: ...
     def event(self, agent: str, name: str, ref: str) -> AgentState: ...
+    def outcome(self, ticket: str, feedback: dict[str, Any]) -> dict[str, Any]: ...
 
 
 @dataclass(frozen=True)
@@ -215,6 +216,12 @@ class LocalDoor:
 
     def event(self, agent: str, name: str, ref: str) -> AgentState:
         return self.desk.agent_event(agent, name, ref=ref, actor=me())
+
+    def outcome(self, ticket: str, feedback: dict[str, Any]) -> dict[str, Any]:
+        from shiftlead.queues.outcomes import Feedback, record_outcome
+
+        said = record_outcome(self.desk, ticket, Feedback.model_validate(feedback), actor=me())
+        return said.model_dump(mode="json")
 
 
 @contextmanager

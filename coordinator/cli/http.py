@@ -107,6 +107,9 @@ class HttpDoor:
     def event(self, agent: str, name: str, ref: str) -> AgentState:
         return self._agent(agent, "event", {"name": name, "ref": ref})
 
+    def outcome(self, ticket: str, feedback: dict[str, Any]) -> dict[str, Any]:
+        return dict(self._post(f"/v1/tickets/{quote(ticket, safe='')}/outcome", content=json.dumps(feedback)))
+
     # -- reading ------------------------------------------------------------------------------------------------
 
     def find(self, id_or_number: str) -> Ticket:
@@ -219,6 +222,15 @@ class HttpDoor:
 
     def record(self, agent: str, since: str) -> dict[str, Any]:
         return dict(self._get(f"/v1/agents/{quote(agent, safe='')}/record", {"since": since}))
+
+    def cost(self, by: str, since: str, limit: str) -> dict[str, Any]:
+        return dict(self._get("/v1/cost", {"by": by, "since": since, "limit": limit}))
+
+    def outcomes(self, by: str, since: str) -> dict[str, Any]:
+        return dict(self._get("/v1/outcomes", {"by": by, "since": since}))
+
+    def ticket_cost(self, ticket: str) -> dict[str, Any]:
+        return dict(self._get(f"/v1/tickets/{quote(ticket, safe='')}/cost"))
 
     # -- housekeeping -------------------------------------------------------------------------------------------
 

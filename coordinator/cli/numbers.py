@@ -26,7 +26,7 @@ if TYPE_CHECKING:
     from shiftlead.queues.statistics import Arrivals, Span, Stats
     from shiftlead.queues.track_record import Track
 
-__all__ = ["RECORD_EXAMPLES", "add", "record_command"]
+__all__ = ["RECORD_EXAMPLES", "SINCE", "At", "add", "far", "number_table", "numbers_at", "record_command"]
 
 PANEL = "Numbers"
 RECORD_EXAMPLES = ["shiftlead agents record iris_support", "shiftlead agents record iris_support --since 30d --json"]
@@ -49,9 +49,9 @@ def stats(run: Run, since: Annotated[str, SINCE] = "24h") -> None:
     from shiftlead.queues.statistics import Stats, back_s, statistics
 
     back = back_s(since)
-    with _numbers(run) as at:
+    with numbers_at(run) as at:
         if at is None:
-            made = Stats.model_validate(_far(run, "stats", since))
+            made = Stats.model_validate(far(run, "stats", since))
         else:
             made = statistics(at.ledger, at.team, since=at.now - back, until=at.now, now=at.now)
     run.say(made.model_dump(mode="json"), *_stats_parts(made))
@@ -67,9 +67,9 @@ def show_brief(
     from shiftlead.queues.statistics import back_s
 
     back = back_s(since)
-    with _numbers(run) as at:
+    with numbers_at(run) as at:
         if at is None:
-            made = Brief.model_validate(_far(run, "brief", who, since))
+            made = Brief.model_validate(far(run, "brief", who, since))
         else:
             known_name(at.team, who)
             made = brief(at.ledger, at.team, who, since=at.now - back, now=at.now, why=_why(at))
@@ -87,9 +87,9 @@ def record_command(
     from shiftlead.queues.track_record import Track, record
 
     back = back_s(since)
-    with _numbers(run) as at:
+    with numbers_at(run) as at:
         if at is None:
-            made = Track.model_validate(_far(run, "record", agent, since))
+            made = Track.model_validate(far(run, "record", agent, since))
         else:
             known_name(at.team, agent, people=False)
             made = record(at.ledger, at.team, agent, at.now - back)
@@ -97,7 +97,7 @@ def record_command(
 
 
 @dataclass(frozen=True)
-class _At:
+class At:
     """Where the numbers are read."""
 
     ledger: Ledger
@@ -107,7 +107,7 @@ class _At:
 
 
 @contextmanager
-def _numbers(run: Run) -> Iterator[_At | None]:
+def numbers_at(run: Run) -> Iterator[At | None]:
     """The ledger to read; None where another machine has it.
 
     Raises:
@@ -125,10 +125,26 @@ def _numbers(run: Run) -> Iterator[_At | None]:
         # An installation that stopped has no overlay any more; its names and capacities are the file's.
         team = desk.team if desk is not None else load_team(run.settings.team, run.settings)
         source: Any = looking.view if desk is None else desk
-        yield _At(source.ledger, team, looking.now, desk)
+        if desk is None:
+            _require_tables(source.ledger)
+        yield At(source.ledger, team, looking.now, desk)
 
 
-def _far(run: Run, what: str, *arguments: str) -> dict[str, Any]:
+def _require_tables(ledger: Ledger) -> None:
+    """A stopped ledger is read as it is; one of an older version lacks tables.
+
+    Raises:
+        Unavailable: it must be upgraded first.
+    """
+    import sqlalchemy as sa
+
+    from shiftlead.queues.errors import Unavailable
+
+    if not sa.inspect(ledger.engine).has_table("outcome"):
+        raise Unavailable("This ledger was written by an older Shiftlead. Starting it upgrades it: shiftlead up")
+
+
+def far(run: Run, what: str, *arguments: str) -> dict[str, Any]:
     from .http import HttpDoor
 
     with HttpDoor(run.settings) as remote:
@@ -136,7 +152,7 @@ def _far(run: Run, what: str, *arguments: str) -> dict[str, Any]:
         return answer
 
 
-def _why(at: _At) -> Any:
+def _why(at: At) -> Any:
     """How `brief` learns why a ticket is where it is; None when nothing runs."""
     if at.desk is None:
         return None
@@ -148,13 +164,13 @@ def _why(at: _At) -> Any:
 
 def _stats_parts(s: Stats) -> list[RenderableType]:
     head = f"Team {s.team}, {local_time(s.since)} to {local_time(s.until)}"
-    table = _table("number", "value", "reference")
+    table = number_table("number", "value", "reference")
     for name, value, reference in _kpis(s):
         table.add_row(plain(name), plain(value), plain(reference))
-    ages = _table("open", "n", "oldest", "p95", right=(1, 2, 3))
+    ages = number_table("open", "n", "oldest", "p95", right=(1, 2, 3))
     for name, age in [*s.age_by_queue.items(), *((f"  {state}", age) for state, age in s.age_by_state.items())]:
         ages.add_row(plain(name), str(age.n), ago(age.oldest_s) if age.n else DASH, ago(age.p95_s) if age.n else DASH)
-    agents = _table("agent", "completed", "working", "of its time", "waiting", right=(1, 2, 3, 4))
+    agents = number_table("agent", "completed", "working", "of its time", "waiting", right=(1, 2, 3, 4))
     for name, load in s.agents.items():
         agents.add_row(plain(name), str(load.completed), ago(load.working_s), f"{load.share:.0%}", str(load.waiting))
     total = sum(s.in_state_s.values())
@@ -181,9 +197,16 @@ def _kpis(s: Stats) -> list[tuple[str, str, str]]:
         ("opened again", str(s.reopened), ""),
         ("handoffs", str(s.handoffs), ""),
         ("approvals", f"{a.asked} asked · {a.yes} yes · {a.no} no · {a.expired} expired", ""),
-        ("satisfaction", DASH if s.csat is None else f"{s.csat:.1f} of 5", "4.2 of 5"),
-        ("cost per ticket", DASH if s.cost_per_ticket is None else f"${s.cost_per_ticket:.2f}", "$0.34"),
+        ("satisfaction", DASH if s.csat is None else f"{s.csat:.1f} of 5 ({s.csat_of} said)", "4.2 of 5"),
+        ("answers accepted", f"{_part(s.accepted.share)} of {s.accepted.of}", ""),
+        ("cost per ticket", DASH if s.cost_per_ticket is None else f"{s.cost_per_ticket:.4f}", "$0.34"),
+        ("cost of models", _spent(s), ""),
     ]
+
+
+def _spent(s: Stats) -> str:
+    unpriced = f" · {s.unpriced} calls without a price are not in it" if s.unpriced else ""
+    return f"{s.cost:.4f} · {s.tokens:,} tokens{unpriced}"
 
 
 def _plot(arrivals: list[Arrivals]) -> list[str]:
@@ -220,14 +243,14 @@ def _brief_parts(made: Brief) -> list[RenderableType]:
         parts += ["", f"{number}. {heading}"]
         counts = counts_of(made.numbers) if number == 1 and made.numbers is not None else []
         if counts:
-            table = _table("", "", header=False)
+            table = number_table("", "", header=False)
             for name, words in counts:
                 table.add_row(plain(name), plain(words))
             parts.append(table)
         told = [(title, getattr(made, name)) for name, title in lists if getattr(made, name).total]
         for title, section in told:
             parts += ["", f"{title} ({section.total})"]
-            table = _table("number", "ticket", "who", "age", "what", right=(3,), header=False)
+            table = number_table("number", "ticket", "who", "age", "what", right=(3,), header=False)
             for item in section.items:
                 age = ago(made.now - item.at)
                 table.add_row(plain(item.number), plain(item.title), plain(item.who), age, plain(item.note))
@@ -241,7 +264,7 @@ def _brief_parts(made: Brief) -> list[RenderableType]:
 
 def _record_parts(t: Track) -> list[RenderableType]:
     head = f"{t.agent}, team {t.team}, since {local_time(t.since)}"
-    types = _table(
+    types = number_table(
         "type", "tickets", "completed", "failed", "on", "back", "crashed", "reopened", "escalated", "sent back",
         "mean time", "done well", right=range(1, 12),
     )  # fmt: skip
@@ -253,15 +276,18 @@ def _record_parts(t: Track) -> list[RenderableType]:
         f"{t.completed} completed · {t.failed} failed · {t.handed_on} handed on · {t.handed_back} handed back · "
         f"{t.crashed} crashed · {t.reopened} opened again · {t.escalated} escalated · {t.sent_back} sent back"
     )
+    stars = DASH if t.csat is None else f"{t.csat:.1f} of 5 ({t.rated} said)"
+    said = f"people said: {t.accepted} accepted · {t.rejected} not · {t.stepped_in} stepped in · satisfaction {stars}"
+    took = f"{t.runs} runs · {t.tokens:,} tokens · cost {t.cost:.4f}"
     judged = f"best at: {t.best or DASH} · worst at: {t.worst or DASH}"
-    last = _table("last", "type", "title", "outcome", "in hand", "when", right=(4,))
+    last = number_table("last", "type", "title", "outcome", "in hand", "when", right=(4,))
     for h in t.last:
         when = local_time(h.at)
         last.add_row(plain(h.number), plain(h.type), plain(h.title), plain(h.outcome), ago(h.working_s), when)
-    return [head, total, judged, "", types, "", last] if t.by_type else [head, "It had no tickets."]
+    return [head, total, said, took, judged, "", types, "", last] if t.by_type else [head, "It had no tickets."]
 
 
-def _table(*columns: str, right: Any = (), header: bool = True) -> Table:
+def number_table(*columns: str, right: Any = (), header: bool = True) -> Table:
     from rich.table import Table
 
     table = Table(box=None, pad_edge=False, header_style="bold", show_header=header)

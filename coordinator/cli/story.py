@@ -262,6 +262,9 @@ def _what(line: Line) -> str:
         parts.insert(0, f"passed the review of {d['review'].get('by')}")
     elif line.move == "note" and d.get("signals"):
         parts.append(", ".join(f"{k}={v}" for k, v in d["signals"].items()))
+    elif line.move == "outcome":
+        said = ", ".join(f"{k} {d[k]}" for k in ("accepted", "escalated", "csat") if d.get(k) is not None)
+        parts.insert(0, said)
     if not parts and d.get("erased_at"):
         parts.append("(erased)")
     return cut(one_line("; ".join(p for p in parts if p)), 300)

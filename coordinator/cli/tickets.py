@@ -63,17 +63,21 @@ def show(run: Run, ticket: Annotated[str, typer.Argument(help="Number or id.", m
     """Show a ticket: its head, its story from the ledger, whom it was handed on to, and the replies."""
     from shiftlead.queues.views import tree
 
+    from .cost import ticket_cost, ticket_cost_table
     from .doors import open_view
 
     with open_view(run) as looking:
         found = looking.view.find(ticket)
         history = looking.view.history(found.id)
         family = tree(looking.view, found)
+        spent = ticket_cost(looking, found)
         if run.as_json:
             from .story import family_json
 
             lines = [line.model_dump(mode="json") for line in history]
-            run.say({"ticket": found.model_dump(mode="json"), "history": lines, "family": family_json(family)})
+            cost = spent.model_dump(mode="json") if spent is not None else None
+            said = {"ticket": found.model_dump(mode="json"), "history": lines, "family": family_json(family)}
+            run.say(said | {"cost": cost})
             return
         from .steps_view import steps_table
         from .story import family_tree, head, replies, timeline
@@ -81,6 +85,8 @@ def show(run: Run, ticket: Annotated[str, typer.Argument(help="Number or id.", m
         parts: list[Any] = [head(found, looking.now), timeline(history, looking.now)]
         if (steps := steps_table(found)) is not None:
             parts.append(steps)
+        if spent is not None and (table := ticket_cost_table(spent)) is not None:
+            parts.append(table)
         if family.children:
             parts.append(family_tree(family, found.id))
         run.say(None, *parts, *replies(found))

@@ -24,9 +24,10 @@ from shiftlead.config.team import Team
 from shiftlead.coordinator.api import numbers as door
 from shiftlead.coordinator.api.app import create_app
 from shiftlead.coordinator.api.auth import create_key
-from shiftlead.coordinator.cli import numbers
+from shiftlead.coordinator.cli import cost, numbers, tickets
 from shiftlead.coordinator.cli.output import command, group
 from shiftlead.queues.connect import Connections
+from shiftlead.queues.spending import Spending, Step, day_of
 from tests.telling import DEVIN, FELIX, IRIS, Told, a_morning
 
 pytestmark = pytest.mark.real
@@ -60,7 +61,8 @@ def house(
     a_morning(told)
     told.recorded()
     app = typer.Typer()
-    numbers.add(app)
+    for part in (numbers, cost, tickets):
+        part.add(app)
     agents = group(app, "agents", "The agents.")
     command(agents, "record", examples=numbers.RECORD_EXAMPLES)(numbers.record_command)
 
@@ -92,6 +94,39 @@ def test_stats_show_every_number_beside_its_reference(house: House) -> None:
         line = next(line for line in shown.splitlines() if line.startswith(name))
         assert value in line and line.rstrip().endswith(reference)
     assert any(line.startswith(IRIS) and "1m 30s" in line for line in shown.splitlines())
+
+
+def test_what_people_said_and_what_models_cost_stand_in_every_number(
+    house: House, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """SD-13, SD-14, EN-12, SS-08: outcome, outcomes, cost, show, stats and record tell the same story."""
+    monkeypatch.setenv("SHIFTLEAD_ACKNOWLEDGE", "redis")
+    get_settings.cache_clear()
+    told = house.told
+    ticket = next(t for t in told.ledger.tickets(told.team.team, state="resolved") if t.title == "simple")
+    took = Step(
+        ticket_id=ticket.id, life=1, token=7, number=ticket.number, trace_id=ticket.trace_id, agent=IRIS,
+        began_at=time.time() - 60, day=day_of(time.time() - 60), report="resolved", prompt="a-0123456789ab",
+        variant="a", models={"large": [2, 1200, 34, 5_000_000]}, calls=2, input_tokens=1200, output_tokens=34,
+        cost=5_000_000, condensed=12, left_out=3, summary="as it was told",
+    )  # fmt: skip
+    Spending(told.ledger, told.team.team).write([took])
+    assert "csat 4" in house.run("outcome", ticket.number, "--accepted", "--csat", "4", "--comment", "fine").stdout
+    assert "resolved" not in house.run("outcome", ticket.number, code=2).stdout  # nothing is said
+    told.recorded()
+
+    shown = house.run("show", ticket.number).stdout
+    assert "accepted True, csat 4" in shown and "12 lines" in shown and "0.0050" in shown and "a-0123456789ab" in shown
+    [step] = json.loads(house.run("show", ticket.number, "--json").stdout)["cost"]["steps"]
+    assert (step["summary"], step["report"]) == ("as it was told", "resolved")
+    shown = house.run("cost", "--by", "agent").stdout
+    assert "1,200" in shown and "0.0050" in shown
+    assert json.loads(house.run("cost", "--by", "model", "--json").stdout)["costs"][0]["key"] == "large"
+    shown = house.run("outcomes").stdout
+    assert f"{IRIS}: a-0123456789ab" in shown and "100% of 1" in shown
+    assert "4.0 of 5 (1 said)" in house.run("stats").stdout
+    assert "1 accepted" in house.run("agents", "record", IRIS).stdout
+    house.run("cost", "--by", "moon", code=2)
 
 
 def test_arrivals_are_drawn_without_colour_and_counted_in_figures(house: House) -> None:
@@ -175,7 +210,9 @@ def test_the_same_numbers_come_from_another_machine(
         assert _timeless(mine) == _timeless(theirs)
 
 
-CALLS = (["stats"], ["brief", "--for", FELIX], ["agents", "record", IRIS])
+CALLS = (
+    ["stats"], ["brief", "--for", FELIX], ["agents", "record", IRIS], ["cost", "--by", "agent"], ["outcomes"],
+)  # fmt: skip
 
 
 def _timeless(said: dict[str, object]) -> dict[str, object]:
