@@ -57,7 +57,7 @@ def answer(work: Work, knowledge: Knowledge) -> Report:
         return _implement(work, reply, word)
     if done["state"] != "resolved" or not _pull_request(done):
         return _to_the_lead(work, f"the change was not finished: {cut(done['reply'] or done.get('error') or '', 600)}")
-    return _merged(work, reply, done)
+    return _merged(work, reply, word, done)
 
 
 # -- one turn each ------------------------------------------------------------------------------------------------
@@ -138,8 +138,8 @@ def _implement(work: Work, reply: EngineerReply, word: dict[str, Any]) -> HandOf
     )  # fmt: skip
 
 
-def _merged(work: Work, reply: EngineerReply, done: dict[str, Any]) -> Report:
-    branch = reply.patch_plan.branch
+def _merged(work: Work, reply: EngineerReply, word: dict[str, Any], done: dict[str, Any]) -> Report:
+    branch = str(word["arguments"]["branch"])
     state, why = use(work, "merge_state", branch=branch)
     if not state.get("merged"):
         known = state.get("how") or why

@@ -24,7 +24,7 @@ from shiftlead.config.team import Team
 from .repository_config import RepositoryFile, folder_of
 from .repository_git import PLAIN_DIFF, Git, GitFailed, safe_path
 from .repository_grant import StartWork, granted
-from .repository_records import PullRequest, record
+from .repository_records import PullRequest, record, recorded
 from .repository_runs import Ran, Runs
 from .repository_write import Writer
 from .tool import Call, tool
@@ -137,16 +137,24 @@ class RepositoryTools:
 
     @tool()
     def merge_state(self, call: Call, branch: str) -> dict[str, Any]:
-        """Whether people have merged a branch into the main branch: as it is, or the same change as another commit."""
+        """Whether people have merged what a pull request was opened for: as it is, or as another commit."""
         git = self._git()
-        main, tip = git.commit(self.file.main), git.branch(_branch(branch))
-        if tip is None:
-            return {"branch": branch, "merged": False, "how": "there is no such branch any more", "main": main}
+        main, request = git.commit(self.file.main), recorded(self._records(), _branch(branch))
+        said: dict[str, Any] = {"branch": branch, "main": main}
+        if request is None:
+            return said | {"merged": False, "how": "no pull request was opened for it"}
+        tip = git.branch(branch) or request.tip  # people delete a branch once they have merged it
+        said["tip"] = tip
+        if not git.contains(tip, request.tip):
+            return said | {"merged": False, "how": "the branch is no more what the pull request was opened for"}
         if git.contains(main, tip):
-            return {"branch": branch, "merged": True, "how": "main contains it", "tip": tip, "main": main}
-        missing = [line for line in git.text("cherry", main, tip).splitlines() if line.startswith("+")]
-        how = f"{len(missing)} commits are not in it" if missing else "main has the same changes as other commits"
-        return {"branch": branch, "merged": not missing, "how": how, "tip": tip, "main": main}
+            return said | {"merged": True, "how": "main contains it"}
+        try:
+            missing = [line for line in git.text("cherry", main, tip, request.base).splitlines() if line[:1] == "+"]
+        except GitFailed:
+            return said | {"merged": False, "how": "its commits are gone, and main does not have them"}
+        how = f"{len(missing)} commits are not in it" if missing else "main has the same change as another commit"
+        return said | {"merged": not missing, "how": how}
 
     # -- write, after a person's yes ----------------------------------------------------------------------------
 

@@ -14,7 +14,7 @@ from pydantic import BaseModel, ConfigDict
 
 from shiftlead.config.private import private_folder
 
-__all__ = ["PullRequest", "record"]
+__all__ = ["PullRequest", "record", "recorded"]
 
 
 class PullRequest(BaseModel):
@@ -67,7 +67,7 @@ class PullRequest(BaseModel):
 def record(request: PullRequest, folder: Path) -> dict[str, Any]:
     """Write it, over an earlier one of the same branch; where it lies and what it says in short."""
     private_folder(folder)
-    name = request.branch.replace("/", "-")
+    name = _name(request.branch)
     _write(folder / f"{name}.json", json.dumps(request.model_dump(), indent=1, ensure_ascii=False))
     _write(folder / f"{name}.md", request.markdown())
     return {
@@ -75,6 +75,18 @@ def record(request: PullRequest, folder: Path) -> dict[str, Any]:
         "tip": request.tip, "files": request.files, "commands": request.commands, "risk": request.risk,
         "monitor": request.monitor, "rollback": request.rollback,
     }  # fmt: skip
+
+
+def recorded(folder: Path, branch: str) -> PullRequest | None:
+    """The record of a branch; None: no pull request was opened for it here."""
+    try:
+        return PullRequest.model_validate_json((folder / f"{_name(branch)}.json").read_text(encoding="utf-8"))
+    except (OSError, ValueError):
+        return None
+
+
+def _name(branch: str) -> str:
+    return branch.replace("/", "-")
 
 
 def _write(path: Path, text: str) -> None:

@@ -1,4 +1,8 @@
-"""A notification or an e-mail, as JSON, as a ticket. Usual names of each part are known; the rest is its context."""
+"""A notification or an e-mail, as JSON, as a ticket. Usual names of each part are known; the rest is its context.
+
+Whose customer it is, no message can say of itself: tools act for a ticket's customer, so a stranger could name any. The
+rest stands under `said`, one level below the names of a context that mean something to us.
+"""
 
 from __future__ import annotations
 
@@ -16,7 +20,6 @@ NAMES: dict[str, tuple[str, ...]] = {
     "title": ("title", "subject", "summary", "headline", "alertname"),
     "body": ("body", "text", "message", "description", "content", "plain"),
     "reporter": ("reporter", "from", "sender", "author", "user", "email"),
-    "customer": ("customer",),
     "urgency": ("urgency", "priority", "severity", "level", "importance"),
     "component": ("component", "service", "module", "area"),
     "source": ("source", "channel", "via"),
@@ -43,15 +46,15 @@ def from_notification(payload: Any, *, max_bytes: int = 262_144) -> Message:
     given = _given_links(payload)
     taken = {name for names in (*NAMES.values(), IDS, LINKS, ("labels",)) for name in names}
     rest = {str(k)[:100]: text_of(v, 1000) for k, v in list(payload.items())[:200] if k not in taken}
-    task = _first(payload, IDS)
+    task, more = _first(payload, IDS), [x for x in rest.items() if x[1]][:MAX_CONTEXT]
     said = {
         "title": found["title"][:500], "body": found["body"] or found["title"], "source": _source(found["source"]),
-        "reporter": _address(found["reporter"])[:200], "customer": found["customer"][:200],
+        "reporter": _address(found["reporter"])[:200],
         "urgency": urgency_of([found["urgency"], *labels]) or found["urgency"][:50],
         "component": (found["component"] or component_of(labels, found["title"]))[:200],
         "type": found["type"][:100] or "notification",
         "links": list(dict.fromkeys([*given, *evidence_links(found["title"], found["body"])]))[:50],
-        "context": ({"task": task[:200]} if task else {}) | dict([x for x in rest.items() if x[1]][:MAX_CONTEXT]),
+        "context": {k: v for k, v in (("task", task[:200]), ("said", dict(more))) if v},
     }  # fmt: skip
     return message(said, max_bytes=max_bytes)
 

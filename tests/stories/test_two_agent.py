@@ -123,6 +123,7 @@ def test_a_failing_job_becomes_a_watched_merge_and_only_a_person_merges(pair: Pa
 
     # TA-10: a person merges; the thread is told, and main is looked at for 24 hours
     pair.git("merge", "--no-ff", "-m", "Merge the fix", branch)
+    pair.git("branch", "-d", branch)
     pair.desk.reply(task.id, "merged", actor="person:ann")
     pair.run()
     over = pair.now(task)

@@ -6,18 +6,23 @@ import hashlib
 import hmac
 import json
 from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
 import fakeredis
 import pytest
+import typer
 from fastapi.testclient import TestClient
 from pydantic import SecretStr
+from typer.testing import CliRunner
 
 from shiftlead.config.clock import ManualClock
 from shiftlead.config.settings import Settings
 from shiftlead.config.team import load_team
 from shiftlead.coordinator.api.app import create_app
+from shiftlead.coordinator.cli import doors
+from shiftlead.coordinator.cli import enqueue as enqueue_cli
 from shiftlead.coordinator.cli.inbound import messages
 from shiftlead.coordinator.inbound import Ignored, Message
 from shiftlead.coordinator.inbound_calendar import from_calendar
@@ -125,10 +130,13 @@ def test_a_notification_is_read_by_the_usual_names() -> None:
     draft = from_notification({
         "id": "task-1173", "channel": "board", "severity": "high", "service": "checkout/fulfillment",
         "text": "Orders cannot be shipped", "from": "Mia <mia@shop.example>", "job_url": JOB,
-        "commit_range": "9f8e7d6...1a2b3c4", "team": "somebody_else", "assigned_to": "felix", "shard": 3,
+        "commit_range": "9f8e7d6...1a2b3c4", "team": "somebody_else", "customer": "sofia",
+        "escalation_threshold": "9 years", "assigned_to": "felix", "shard": 3,
     }).draft  # fmt: skip
     assert five(draft) == ("board", "high", "checkout/fulfillment", "mia@shop.example")
-    assert draft.context == {"task": "task-1173", "team": "somebody_else", "assigned_to": "felix", "shard": "3"}
+    said = {"team": "somebody_else", "customer": "sofia", "escalation_threshold": "9 years"}
+    assert draft.context == {"task": "task-1173", "said": said | {"assigned_to": "felix", "shard": "3"}}
+    assert draft.customer == ""
     assert draft.links == [JOB, "9f8e7d6...1a2b3c4"] and draft.team is None and draft.assigned_to is None
     with pytest.raises(BadInput, match="says nothing"):
         from_notification({"from": "x"})
@@ -240,3 +248,36 @@ def test_keys_differ_where_the_matter_does() -> None:
     other: dict[str, Any] = COMMENT | {"comment": COMMENT["comment"] | {"id": 89}}  # type: ignore[operator]
     made: list[Message] = [from_github(OPENED), reopened, from_github(COMMENT), from_github(other)]
     assert len({m.key for m in made}) == 4
+
+
+def test_the_command_line_takes_a_channels_file(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """TA-03: stored, joined, known again, ignored and bad ones are counted; other options beside it are refused."""
+    settings = Settings(home=tmp_path, acknowledge="redis")
+    client = fakeredis.FakeRedis(decode_responses=True, server=fakeredis.FakeServer(version=(7, 0)))
+    desk = open_desk(client, load_team("two_agent", settings), ManualClock(), settings)
+
+    @contextmanager
+    def door(run: Any) -> Iterator[Any]:
+        yield doors.LocalDoor(desk)
+
+    monkeypatch.setattr(doors, "open_door", door)
+    monkeypatch.setenv("SHIFTLEAD_HOME", str(tmp_path))
+    shell = typer.Typer()
+    enqueue_cli.add(shell)
+    shell.command("other")(lambda: None)  # so that `enqueue` is a word of the command line
+    file, calendar = tmp_path / "many.json", tmp_path / "team.ics"
+    file.write_text(json.dumps([OPENED, COMMENT, OPENED, OPENED | {"action": "closed"}, {"x": 1}]))
+    calendar.write_bytes(CALENDAR)
+
+    def run(*words: str) -> tuple[int, Any]:
+        done = CliRunner().invoke(shell, ["enqueue", *words, "--json"])
+        return done.exit_code, json.loads(done.stdout) if done.exit_code in (0, 2) and done.stdout.strip() else None
+
+    code, told = run(str(file), "--from", "github")
+    assert code == 2
+    assert (told["stored"], len(told["joined"]), told["known"], len(told["ignored"])) == (1, 1, 1, 1)
+    assert [e["line"] for e in told["errors"]] == [5]
+    assert run(str(calendar), "--from", "calendar")[1]["stored"] == 1
+    assert run(str(calendar), "--from", "calendar")[1]["known"] == 1
+    for words in (["--from", "githab"], ["--from", "github", "--type", "bug"], ["--from", "github", "--key", "k"]):
+        assert run(str(file), *words)[0] == 2

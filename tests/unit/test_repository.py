@@ -269,6 +269,31 @@ def test_the_repository_is_the_teams_own_choice(shop: Shop, tmp_path: Path) -> N
         shop.use("read_log")
 
 
+def test_a_merge_is_what_git_says(shop: Shop) -> None:
+    """TA-10: not before a pull request; also when it came in as another commit, and its branch is gone."""
+
+    def git(*words: str) -> None:
+        argv = ["git", "-c", "user.name=x", "-c", "user.email=x@shop.example", *words]
+        subprocess.run(argv, cwd=shop.folder, check=True, timeout=30, capture_output=True)
+
+    shop.yes()
+    shop.use("create_branch", branch=BRANCH)
+    assert shop.use("merge_state", branch=BRANCH)["how"] == "no pull request was opened for it"
+    shop.use("revert_commit", branch=BRANCH, commit=shop.commits[2], reason="r")
+    shop.use("open_pull_request", **WRITES["open_pull_request"])
+    before = shop.use("merge_state", branch=BRANCH)
+    git("cherry-pick", BRANCH)
+    picked = shop.use("merge_state", branch=BRANCH)
+    git("branch", "-q", "-D", BRANCH)
+    gone = shop.use("merge_state", branch=BRANCH)
+
+    assert [s["merged"] for s in (before, picked, gone)] == [False, True, True]
+    assert "not in it" in before["how"] and "another commit" in picked["how"]
+    for name in ("../../x", "--all", "a..b"):
+        with pytest.raises(ToolRefused):
+            shop.use("merge_state", branch=name)
+
+
 def test_only_what_people_have_merged_is_run(shop: Shop) -> None:
     """TA-07: a clone holds strangers' commits, too; whoever opened a pull request must not choose what runs here."""
     git = ["git", "-c", "user.name=x", "-c", "user.email=x@shop.example"]
