@@ -196,6 +196,8 @@ def _known(at: tuple[Any, ...]) -> list[str]:
     """Keys that may stand in the mapping at `at`."""
     if not at:
         model: Any = TeamFile
+    elif (at[0] == "budgets" and len(at) > 1) or (at[0] == "agents" and at[2:] == ("budget",)):
+        model = Budget
     elif at[0] in SECTIONS:
         model = SECTIONS[str(at[0])]
     elif at[0] == "escalations" and len(at) > 2:

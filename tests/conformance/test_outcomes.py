@@ -22,10 +22,11 @@ from shiftlead.queues.errors import BadInput, Refused
 from shiftlead.queues.ledger_verify import verify
 from shiftlead.queues.outcomes import Feedback, Outcomes, record_outcome, ticket_of
 from shiftlead.queues.report import HandOff, Resolved
-from shiftlead.queues.spending import Spending, Step, day_of
+from shiftlead.queues.spending import BY, Amount, Spending, Step, day_of
 from shiftlead.queues.statistics import statistics
 from shiftlead.queues.ticket import Ticket
 from shiftlead.queues.track_record import record
+from tests.conformance.test_effects import SERVERS, a_database
 from tests.desks import triaged
 from tests.telling import DEVIN, IRIS, T, Told
 
@@ -197,6 +198,37 @@ def test_costs_add_up_by_step_ticket_agent_day_model_and_prompt(told: Told) -> N
         1,
         pytest.approx(0.800000001),
     )
+
+
+@pytest.mark.parametrize("kind", SERVERS)
+def test_both_databases_keep_and_add_up_the_same(kind: str, team: Team, settings: Settings, tmp_path: Path) -> None:
+    """I20: steps, outcomes, sums, records and comparisons, on SQLite and PostgreSQL."""
+    client = fakeredis.FakeRedis(decode_responses=True, server=fakeredis.FakeServer(version=(7, 0)))
+    with a_database(kind, tmp_path) as url:
+        told = Told(client, team, settings.model_copy(update={"database_url": url}))
+        ticket, other = answered(told, "one"), answered(told, "two")
+        for csat in (2, 4):
+            said(told, ticket, accepted=True, csat=csat)
+        spending = Spending(told.recorded(), team.team)
+        big = 3_000_000_000_000  # more than 32 bits hold
+        for calls in (1, 2):
+            spending.write([
+                a_step(ticket, calls=calls, input_tokens=big, cost=big, prompt="p", models={"m": [calls, big, 0, big]}),
+                a_step(other, DEVIN, report="failed"),
+            ])  # fmt: skip
+        assert spending.spent(agent=IRIS, day=day_of(T)) == Amount(big, big, 1)
+        assert spending.spent(ticket_id=other.id) == Amount(runs=1)
+        for by in BY:
+            costs = spending.costs(by, since=T - 1)
+            assert (sum(c.calls for c in costs), sum(c.input_tokens for c in costs)) == (2, big)
+        stats = statistics(told.ledger, team, since=T - 1, until=T + 60, now=T + 60)
+        assert (stats.csat, stats.accepted.hit, stats.cost) == (4.0, 1, 3_000.0)
+        track = record(told.ledger, team, IRIS, T - 1)
+        assert (track.csat, track.accepted, track.cost) == (4.0, 1, 3_000.0)
+        [one] = [v for v in compare(told.ledger, team.team, since=T - 1).versions if v.prompt]
+        assert (one.key, one.accepted.hit, one.csat) == (f"{IRIS}: p", 1, 4.0)
+        spending.erase([ticket.id, other.id])
+        told.ledger.close()
 
 
 # -- versions side by side --------------------------------------------------------------------------------------------

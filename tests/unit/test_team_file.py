@@ -199,3 +199,14 @@ def test_a_file_that_would_exhaust_us_is_a_problem_and_no_crash(tmp_path: Path, 
     """I17."""
     [problem] = check_team(write(tmp_path, text), SETTINGS)
     assert says in problem.message and problem.severity == "error"
+
+
+def test_a_misspelt_limit_of_a_budget_is_told_with_the_one_that_was_meant(tmp_path: Path) -> None:
+    """EN-12: a budget that is not read would limit nothing."""
+    file = tmp_path / "team.yaml"
+    file.write_text(
+        "team: shop\nagents:\n  ann: {role: support, can: [help], budget: {tokns: 5}}\n"
+        "routes: [{needs: [help]}]\nbudgets:\n  ticket: {mony: 1.5}\n"
+    )
+    problems = {(p.line, p.near) for p in check_team(file, Settings())}
+    assert problems == {(3, "tokens"), (6, "money")}
