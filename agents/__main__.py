@@ -31,7 +31,7 @@ from shiftlead.queues.presence import Presence
 from .brain_check import require_brains
 from .worker import RECYCLE, agents_for, node_name, run_worker
 
-__all__ = ["keep_worker", "main"]
+__all__ = ["keep_worker", "main", "worker_command"]
 
 log = logging.getLogger("shiftlead.agents")
 FIRST_PAUSE_S, LONGEST_PAUSE_S = 0.2, 30.0
@@ -45,9 +45,7 @@ def keep_worker(settings: Settings, team: Team, agents: Sequence[str] = (), conc
 
     Settings reach the child through the environment of this process. Call it from the main thread.
     """
-    argv = [sys.executable, "-m", "shiftlead.agents", "--child", "--team", team.team]
-    argv += [part for name in agents for part in ("--agent", name)]
-    argv += ["--concurrency", str(concurrency)] if concurrency else []
+    argv = worker_command(team.team, agents, concurrency)
     keeper = _Keeper(settings, team, node_name(team, agents), argv)
     before = {s: signal.signal(s, keeper.stop) for s in (signal.SIGTERM, signal.SIGINT, signal.SIGHUP)}
     try:
@@ -55,6 +53,15 @@ def keep_worker(settings: Settings, team: Team, agents: Sequence[str] = (), conc
     finally:
         for number, handler in before.items():
             signal.signal(number, handler)
+
+
+def worker_command(team: str, agents: Sequence[str] = (), concurrency: int | None = None) -> list[str]:
+    """The child's command line. -P: the folder it is started in stays off the import path, so that a brain that
+    imports a package called `agents` gets that one, and not a folder that happens to lie there.
+    """
+    argv = [sys.executable, "-P", "-m", "shiftlead.agents", "--child", "--team", team]
+    argv += [part for name in agents for part in ("--agent", name)]
+    return argv + (["--concurrency", str(concurrency)] if concurrency else [])
 
 
 class _Keeper:
