@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import asdict
+from dataclasses import asdict, replace
 from typing import Any
 
 import structlog
@@ -16,6 +16,7 @@ from shiftlead.queues.ticket import Ticket
 from .approval import approver_for
 from .escalation import first_at
 from .triage import rule_facts, triage
+from .triaged import triaged
 
 __all__ = ["change_for"]
 
@@ -34,7 +35,9 @@ def change_for(ticket: Ticket, team: Team, *, now: float, epoch: int) -> Change:
     decided = asdict(decision)
     decided.pop("confidence")
     state, reasons = decided.pop("state"), decided.pop("reasons")
-    return moves.triage(ticket, state=state, reasons=reasons, actor="coordinator", now=now, epoch=epoch, **decided)
+    change = moves.triage(ticket, state=state, reasons=reasons, actor="coordinator", now=now, epoch=epoch, **decided)
+    said = change.line.detail | {"triage": triaged(decision).model_dump()}
+    return replace(change, line=change.line.model_copy(update={"detail": said}))
 
 
 def _catch_all(ticket: Ticket, team: Team, reason: str, now: float, epoch: int) -> Change:

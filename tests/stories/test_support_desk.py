@@ -88,9 +88,25 @@ def test_a_message_goes_to_the_specialist_of_its_category_who_knows_its_own_page
         ticket = desk.writes(f"somebody_{category}", text)
         agent = next(n for n, a in desk.team.agents.items() if a.role == category)
         assert (ticket.category, ticket.assigned_to) == (category, agent)
-        assert ticket.summary, "one sentence"
+        said = next(line.detail["triage"] for line in desk.desk.history(ticket.id) if line.move == "triage")
+        assert set(said) == {"category", "urgency", "confidence", "summary"}
+        assert (said["category"], said["urgency"]) == (category.upper(), ticket.urgency.upper())
+        assert 0 < said["confidence"] <= 1
+        assert said["summary"] == text
         pages = [path.stem for path in (desk.team.folder / "knowledge" / category).glob("*.md")]
         assert any(f"From our pages: {page}.md" in reply(ticket) for page in pages), reply(ticket)
+
+
+def test_triage_reads_the_message_alone_whoever_wrote_it(desk: SupportDesk) -> None:
+    """SD-01: it keeps nothing and sees no history; the specialist behind it does."""
+    text = "Where is my parcel? The tracking has not moved for days."
+    desk.writes(GOLD, f"I want a refund for order {BICYCLE} or my lawyer sues you!")
+    desk.recorded()
+    read = []
+    for customer in (GOLD, "somebody_new"):
+        ticket = desk.writes(customer, text)
+        read.append(next(line.detail["triage"] for line in desk.desk.history(ticket.id) if line.move == "triage"))
+    assert read[0] == read[1]
 
 
 def test_a_refund_within_the_limits_is_made_at_once_and_once(desk: SupportDesk) -> None:
