@@ -10,6 +10,7 @@ import pytest
 
 from shiftlead.agents.repository import RepositoryTools
 from shiftlead.agents.repository_config import RepositoryFile, read_repository
+from shiftlead.agents.repository_git import Git
 from shiftlead.agents.tool import Call, registry
 from shiftlead.agents.tools_api import ToolRefused
 from shiftlead.config.settings import Settings
@@ -183,6 +184,22 @@ def test_one_change_is_one_commit_and_nobodys_work_is_overwritten(shop: Shop) ->
         shop.use("create_branch", branch=BRANCH)
     with pytest.raises(ToolRefused, match="somebody else"):
         shop.use("replace_text", **given)
+
+
+def test_a_branch_that_moves_meanwhile_keeps_what_came_first(shop: Shop, monkeypatch: pytest.MonkeyPatch) -> None:
+    """EN-11: compare and swap; what was built on an old reading is not written over a newer commit."""
+    shop.yes()
+    shop.use("create_branch", branch=BRANCH)
+    made = Git.commit_tree
+
+    def and_somebody_commits(self: Git, *args: Any, **given: Any) -> str:
+        (shop.folder / ".git" / "refs" / "heads" / BRANCH).write_text(shop.commits[1] + "\n")
+        return made(self, *args, **given)
+
+    monkeypatch.setattr(Git, "commit_tree", and_somebody_commits)
+    with pytest.raises(ToolRefused, match="moved by somebody else"):
+        shop.use("revert_commit", branch=BRANCH, commit=shop.commits[2], reason="r")
+    assert shop.head(BRANCH) == shop.commits[1]
 
 
 def test_a_pull_request_is_refused_while_its_command_is_red(shop: Shop) -> None:
