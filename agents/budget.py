@@ -23,8 +23,8 @@ from typing import NoReturn, Protocol
 import redis
 
 from shiftlead.config.team import Budget, Team
-from shiftlead.queues.allowance import Allowance, Limit, Over, Reserved
-from shiftlead.queues.spending import Amount, Step, day_of, in_billionths
+from shiftlead.queues.allowance import Allowance, Amount, Limit, Over, Reserved
+from shiftlead.queues.spending import Step, day_of, in_billionths
 
 from .agent import Work
 from .meter import Call

@@ -20,12 +20,20 @@ from typing import Any
 import redis
 
 from .keys import Keys
-from .spending import Amount
 
-__all__ = ["Allowance", "Limit", "Over", "Reserved"]
+__all__ = ["Allowance", "Amount", "Limit", "Over", "Reserved"]
 
 KEPT_S = 3 * 86_400  # a day's counter outlives its day; SQL has the rest
 TRIES = 5
+
+
+@dataclass(frozen=True, slots=True)
+class Amount:
+    """What a budget counts: tokens in and out, billionths of money, runs."""
+
+    tokens: int = 0
+    money: int = 0
+    runs: int = 0
 
 
 @dataclass(frozen=True, slots=True)

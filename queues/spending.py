@@ -18,12 +18,13 @@ from typing import Any, Literal
 import sqlalchemy as sa
 from pydantic import BaseModel, Field
 
+from .allowance import Amount
 from .ledger import Ledger
 from .ledger_database import upsert
 from .ledger_tables import METADATA
 
 __all__ = [
-    "BILLION", "BY", "Amount", "By", "Cost", "Costs", "Spending", "Step", "TicketCost", "day_of", "in_billionths",
+    "BILLION", "BY", "By", "Cost", "Costs", "Spending", "Step", "TicketCost", "day_of", "in_billionths",
 ]  # fmt: skip
 
 SPENDING = METADATA.tables["spending"]
@@ -60,18 +61,6 @@ class Step:
     condensed: int = 0
     left_out: int = 0
     summary: str = ""
-
-
-@dataclass(frozen=True, slots=True)
-class Amount:
-    """What a budget counts: tokens in and out, billionths of money, runs."""
-
-    tokens: int = 0
-    money: int = 0
-    runs: int = 0
-
-    def __sub__(self, other: Amount) -> Amount:
-        return Amount(self.tokens - other.tokens, self.money - other.money, self.runs - other.runs)
 
 
 class Cost(BaseModel):

@@ -15,6 +15,7 @@ from shiftlead.config.settings import Settings
 from shiftlead.config.team import Team
 from shiftlead.coordinator.api.app import create_app
 from shiftlead.coordinator.api.auth import create_key
+from shiftlead.queues.allowance import Amount
 from shiftlead.queues.comparison import compare, difference, wilson
 from shiftlead.queues.connect import Connections
 from shiftlead.queues.erasing import erase
@@ -22,7 +23,7 @@ from shiftlead.queues.errors import BadInput, Refused
 from shiftlead.queues.ledger_verify import verify
 from shiftlead.queues.outcomes import Feedback, Outcomes, record_outcome, ticket_of
 from shiftlead.queues.report import HandOff, Resolved
-from shiftlead.queues.spending import BY, Amount, Spending, Step, day_of
+from shiftlead.queues.spending import BY, Spending, Step, day_of
 from shiftlead.queues.statistics import statistics
 from shiftlead.queues.ticket import Ticket
 from shiftlead.queues.track_record import record
