@@ -205,7 +205,7 @@ def _stem(word: str) -> str:
 STOP = frozenset(
     re.findall(
         r"\w+",
-        """a about after again all also am an and any anyone anything are as ask at be because been before
+        """a about after again all also am an and any anyone anything anyway are as ask at be because been before
         being but by can cannot come could did do does doing done don down else even ever for from get gets
         getting give go goes going gone got had happen happened happening happens has have having he hello
         help her here hey hi him his how i if im in into is it its ive just keep know let like ll look make

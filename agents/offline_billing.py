@@ -1,6 +1,6 @@
 """Billing, offline: it acts. Refunds, credits and payment methods are made with the shop's tools, not written about.
 
-First rule that matches wins; without tools it answers from its pages alone:
+First rule that matches wins; without tools it answers as support does, by the refund policy and its pages:
   1. what was decided or done meanwhile      -> the reply from it
   2. a refund for an order                   -> look the order up, compute the sum, refund it; a gate may ask a person
   3. a credit for something that went wrong  -> the sum asked for, on the customer's account; a manager sees larger ones
@@ -17,11 +17,12 @@ from __future__ import annotations
 import re
 from typing import Any
 
+from . import offline_support
 from .agent import Report, Resolved, Work
 from .cues import Answer, answers_of, complaint_cue, cut
 from .knowledge import Knowledge
 from .offline_shop import closing, letter, order_of, use, with_page
-from .offline_support import ASKS_ABOUT, REFUND, answer_from_knowledge, complaint, is_refund
+from .offline_support import ASKS_ABOUT, REFUND, complaint, is_refund
 from .policy import amounts_in
 from .tools import Outcome, current_toolbox
 
@@ -41,8 +42,8 @@ CENTS = 0.005
 
 def answer(work: Work, knowledge: Knowledge) -> Report:
     """The report for one ticket."""
-    if current_toolbox() is None:  # a team that gives it no tools: it can only write
-        return answer_from_knowledge(work, knowledge)
+    if current_toolbox() is None:  # a team that gives it no tools: it can only write, and ask
+        return offline_support.answer(work, knowledge)
     if said := answers_of(work):
         return _from_answers(work, said)
     text = work.text

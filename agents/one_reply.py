@@ -16,7 +16,9 @@ from .knowledge import words
 
 __all__ = ["Conflict", "Piece", "bare", "conflicts", "one_reply"]
 
-GREETING = re.compile(r"\A(?:hello|hi|dear|good (?:morning|day|evening))(?: [\w.'’-]{1,40}){0,4}[,!.]? ?\n\s*", re.I)
+GREETING = re.compile(
+    r"\A(?:hello|hi|dear|good (?:morning|day|evening))(?:(?: [\w.'’-]{1,40}){0,4}\.?|\b[^\n]{0,60}[,!]) ?\n\s*", re.I
+)
 SIGNATURE = re.compile(
     r"\n\s{0,9}(?:(?:(?:kind|best|warm) regards|sincerely|thanks|thank you)[,.!]? ?\n?){0,1}your [\w ]{0,40}team[.!]?\Z"
     r"|\n\s{0,9}(?:(?:kind|best|warm) regards|sincerely)[,.!]? ?(?:\n[^\n]{0,60}){0,2}\Z",

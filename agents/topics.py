@@ -12,11 +12,13 @@ from dataclasses import dataclass
 
 from shiftlead.config.team import Team
 
+from .knowledge import words
 from .reading import Examples, Guess, examples_of, read
 
 __all__ = ["Topic", "topics_of"]
 
 MOST = 60  # sentences that are looked at one by one
+LEAST_WORDS = 3  # that mean something; a line of fewer before the first matter is a title or a greeting
 SENTENCE = re.compile(r"(?<=[.!?])\s+|\n+")
 CLAUSE = re.compile(r",?\s+(?:and|but|also|plus|besides|furthermore)\s+(?=\S+\s+\S+)|;\s+", re.IGNORECASE)
 
@@ -40,6 +42,8 @@ def topics_of(text: str, team: Team, able: Collection[str]) -> list[Topic]:
     if len({guess.capability for guess in sure}) < 2:
         whole = _guess(examples, text, able) or (sure[0] if sure else None)
         return [Topic(whole.capability, text, _why(whole))] if whole else []
+    while told[0][1] is None and len(words(told[0][0])) < LEAST_WORDS:
+        told.pop(0)  # a title or a greeting belongs to all of them, and to none in particular
     current = sure[0].capability
     parts: dict[str, list[str]] = {guess.capability: [] for guess in sure}
     for unit, guess in told:

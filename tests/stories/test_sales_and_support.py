@@ -155,7 +155,7 @@ def test_who_says_nothing_at_all_is_asked(settings: Settings) -> None:
 def test_three_matters_in_one_message_get_one_reply(settings: Settings) -> None:
     """SS-03, SS-04: each specialist gets its own words; one greeting, one signature, each part attributed."""
     at_work = crew(settings)
-    ticket_id = at_work.brings(MIXED, customer="Mia")
+    ticket_id = at_work.brings(MIXED, title="Three things", customer="Mia")
     parts = at_work.parts(ticket_id)
     assert [t.assigned_to for t in parts] == ["support", "knowledge", "billing"]
     assert "calendar" in parts[0].body and "invoice" not in parts[0].body
@@ -209,6 +209,29 @@ def test_what_was_settled_before_is_known_when_it_is_opened_again(settings: Sett
     assert first.packet and second.packet and first.packet.state["earlier"] == []
     [earlier] = second.packet.state["earlier"]
     assert earlier["by"] == "triage" and "billing" in earlier["summary"]
+
+
+def test_a_refund_beyond_the_rules_waits_for_a_person(settings: Settings) -> None:
+    """SS-01, SS-06: the billing specialist asks, a person says yes, triage replies."""
+    at_work = crew(settings)
+    ticket_id = at_work.brings("Please refund my yearly plan, order #W1234567: $620.00, bought 10 days ago.")
+    [part] = at_work.parts(ticket_id)
+    [approval] = [at_work.find(child) for child in part.children]
+    assert (part.needs, approval.type, approval.named) == (["billing"], "approval", "lena_lead")
+    at_work.desk.answer(approval.id, "approve", actor="person:lena_lead", reason="within thirty days")
+    at_work.works()
+    assert "Your refund of $620.00 for order W1234567 is granted." in at_work.reply(ticket_id)
+
+
+def test_while_the_specialists_are_away_support_stands_in(settings: Settings) -> None:
+    """SS-05: nobody waits for somebody who is not there."""
+    at_work = crew(settings)
+    at_work.present -= {"sales", "billing", "knowledge"}
+    ticket_id = at_work.brings("What does the Business plan cost?")
+    at_work.clock.advance(16)  # so long they are waited for
+    at_work.works()
+    assert [t.assigned_to for t in at_work.parts(ticket_id)] == ["support"]
+    assert at_work.find(ticket_id).state is State.RESOLVED
 
 
 # -- bids, disagreement -----------------------------------------------------------------------------------------------

@@ -22,6 +22,7 @@ def piece(text: str, agent: str = "sales", about: str = "Sales") -> Piece:
         ("Hello is what you press first. It costs 9 euros.", "Hello is what you press first. It costs 9 euros."),
         ("answered from plans.md (offline brain)", "answered from plans.md"),
         ("Hello Mia,", ""),
+        ("Hello Oak & Son,\n\nIt costs 9 euros.", "It costs 9 euros."),
     ],
 )
 def test_a_letter_without_its_greeting_and_signature(letter: str, body: str) -> None:
