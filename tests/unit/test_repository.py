@@ -20,6 +20,7 @@ from shiftlead.queues.reports import action_hash
 from shiftlead.queues.ticket import Ticket
 from tests.pair import copy_shop
 
+CHECK = "python -S check.py"  # without site-packages it starts faster
 BRANCH = "fix/T-2026-001-repair"
 WRITES: dict[str, dict[str, Any]] = {
     "create_branch": {"branch": BRANCH},
@@ -47,7 +48,7 @@ class Shop:
         self.commits = copy_shop(self.folder)
         self.settings = Settings(home=folder / "home", repositories=folder / "repositories")
         self.team = load_team("two_agent", self.settings)
-        said = {"repository": "shop", "commands": ["python check.py"], "time_limit": "20s"} | file
+        said = {"repository": "shop", "commands": [CHECK], "time_limit": "20s"} | file
         self.tools = registry(RepositoryTools(self.team, RepositoryFile.model_validate(said), self.settings))
         self.ticket = Ticket(id="t1", number="T-2026-001", team="two_agent")
         self.key = "k1"
@@ -63,7 +64,7 @@ class Shop:
         """The ticket has a person's yes."""
         said = {
             "scope": "repair", "acceptance_criteria": ["green"], "repository": "shop", "base": self.commits[4],
-            "branch": BRANCH, "files": ["check.py", "checkout/fulfillment.py"], "command": "python check.py",
+            "branch": BRANCH, "files": ["check.py", "checkout/fulfillment.py"], "command": CHECK,
             "revert": self.commits[2],
         } | arguments  # fmt: skip
         word = {
