@@ -20,6 +20,7 @@ from shiftlead.queues.report import (
     AskRequester,
     Blocked,
     Failed,
+    Finding,
     FollowUp,
     HandOff,
     Later,
@@ -33,8 +34,8 @@ from shiftlead.queues.report import (
 from shiftlead.queues.ticket import Line, Ticket, check_text
 
 __all__ = [
-    "Agent", "AskHuman", "AskRequester", "Blocked", "Colleague", "Earlier", "Failed", "FollowUp", "HandOff", "Later",
-    "Packet", "Part", "Report", "Resolved", "Reviewed", "StepDone", "Work", "as_report",
+    "Agent", "AskHuman", "AskRequester", "Blocked", "Colleague", "Earlier", "Failed", "Finding", "FollowUp", "HandOff",
+    "Later", "Packet", "Part", "Report", "Resolved", "Reviewed", "StepDone", "Work", "as_report",
 ]  # fmt: skip
 
 

@@ -78,7 +78,7 @@ def allowed_kinds(work: Work) -> tuple[str, ...]:
     ticket = work.ticket
     if ticket.type == "approval":
         return () if ticket.context.get("human") else ("resolved", "blocked", "later", "failed")
-    if ticket.step == "review":
+    if ticket.in_review:
         return ("reviewed", "failed")
     if is_bid(ticket):
         return ("bid", "failed")

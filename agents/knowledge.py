@@ -82,6 +82,10 @@ class Knowledge:
         hits = [hit(index, section, asked, worth) for section in index.sections]
         return sorted((h for h in hits if h is not None), key=lambda h: (-h.score, h.source))[:limit]
 
+    def texts(self) -> list[str]:
+        """Every section, with its heading above it."""
+        return [f"{section.heading}\n{section.text}" for section in self._current().sections]
+
     def _current(self) -> Index:
         signature = _signature(self.folders)
         with self._lock:

@@ -27,6 +27,7 @@ from shiftlead.queues.errors import BadInput
 from .agent import Blocked, Failed, Report, Work
 from .answer_schema import allowed_kinds
 from .budget import account_at_hand
+from .checker import floor
 from .conversation import Conversation
 from .knowledge import Knowledge
 from .llm_call import client_for
@@ -84,7 +85,7 @@ class OpenAIBrain:
         turn = _Turn(self, work, parts.version, variant)
         with bound_ids(ticket=work.ticket.number, agent=work.agent, trace=work.trace_id or None, prompt=turn.version):
             try:
-                report = self._think(work, kinds, parts, turn)
+                report = floor(work, self._think(work, kinds, parts, turn), self.knowledge)
             except BaseException as error:
                 turn.end(
                     "busy" if isinstance(error, Busy) else "over_budget" if isinstance(error, OverBudget) else "error"

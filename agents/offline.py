@@ -1,9 +1,9 @@
 """The offline brain: honest software without a model. It reads the ticket, applies stated rules, and says what it is.
 
 One brain for each role: support, sales, engineering, decision-maker, manager, the specialists of a shop and who stands
-in for them, and the four steps of a triage pipeline; any other role answers from the knowledge pages. It decides from
-the text, the packet, the answers, the earlier steps and the facts on the ticket, so the same ticket gets the same
-report.
+in for them, and the four steps of a triage pipeline; any other role answers from the knowledge pages. A reply in review
+is judged, and one that was sent back is revised, in every role. It decides from the text, the packet, the answers, the
+earlier steps and the facts on the ticket, so the same ticket gets the same report.
 
 SHIFTLEAD_PACE_S (seconds, default 0) is thinking time for demonstrations: each ticket waits that long, times 0.5 to
 1.5 by a hash of its id, so that a board shows something happening.
@@ -21,6 +21,7 @@ from pathlib import Path
 from shiftlead.config.team import Team
 
 from . import (
+    checker,
     offline_billing,
     offline_classifier,
     offline_decision,
@@ -35,6 +36,7 @@ from . import (
     offline_orders,
     offline_sales,
     offline_support,
+    revise,
 )
 from .agent import Failed, Report, Work
 from .bidding import Bid, bid_of, is_bid, may_decline
@@ -84,6 +86,10 @@ class OfflineBrain:
                 "team.yaml and reopen it, or pass the request to somebody outside the team.",
             )
         work = _bounded(work)
+        if work.ticket.in_review:  # whoever has it judges it, whatever his role
+            return checker.review(work, self.knowledge)
+        if revise.is_revision(work):
+            return revise.revised(work, self.knowledge)
         if is_bid(work.ticket):
             return self.can_take(work).as_report()
         if self.role in MANAGERS:

@@ -2,6 +2,7 @@
 
     support may grant         up to 500; up to 100 for the basic tier; up to 30 days after the purchase
     a decision is needed      above any of these
+    a credit                  up to 50 is given at once, more is reviewed by a manager
     the decision-maker may    approve up to 1,000 when an order is named and it is at most 90 days old
 
 All limits are inclusive: 500.00 passes, 500.01 does not. What is not stated is None, never guessed.
@@ -19,12 +20,13 @@ from typing import Any
 from shiftlead.queues.ticket import Ticket
 
 __all__ = [
- "DECIDER_LIMIT", "Refund", "amounts_in", "days_in", "decide_refund", "read_refund", "refund_of",
- "why_decision_needed",
+ "COUNTS", "CREDIT_LIMIT", "DECIDER_LIMIT", "MONEY", "MONTHS", "Refund", "amounts_in", "days_in", "decide_refund",
+ "decimal_of", "read_refund", "refund_of", "why_decision_needed",
 ]  # fmt: skip
 
 SUPPORT_LIMIT = Decimal(500)
 BASIC_LIMIT = Decimal(100)
+CREDIT_LIMIT = Decimal(50)
 SUPPORT_DAYS = 30
 DECIDER_LIMIT = Decimal(1000)
 DECIDER_DAYS = 90
@@ -141,7 +143,7 @@ def amounts_in(text: str) -> list[tuple[str, Decimal]]:
     for match in MONEY.finditer(text):
         word = match["sign"] or match["code"]
         sign = word if word in CODES else SIGNS.get(WORDS.get(word.lower().rstrip("s"), word.upper()), "$")
-        amount = _decimal(match["a"] or match["b"])
+        amount = decimal_of(match["a"] or match["b"])
         if amount is not None:
             found.append((sign, amount))
     return found
@@ -150,7 +152,8 @@ def amounts_in(text: str) -> list[tuple[str, Decimal]]:
 WORDS = {"dollar": "USD", "euro": "EUR", "pound": "GBP"}
 
 
-def _decimal(text: str) -> Decimal | None:
+def decimal_of(text: str) -> Decimal | None:
+    """The number in `1.234,56`, `1,234.56` or `1 234`; None when it is none."""
     digits = re.sub(r"[' ]", "", text)
     last = max(digits.rfind("."), digits.rfind(","))
     if last >= 0 and len(digits) - last - 1 in (1, 2):  # what follows the last mark is cents
@@ -172,7 +175,7 @@ def _number(context: Mapping[str, Any], *keys: str) -> Decimal | None:
             return Decimal(str(value))
         if isinstance(value, str):
             stated = [number for _, number in amounts_in(value)]
-            number = stated[0] if stated else _decimal(value.strip())
+            number = stated[0] if stated else decimal_of(value.strip())
             if number is not None:
                 return number
     return None

@@ -191,17 +191,30 @@ def _material(work: Work, knowledge: Sequence[tuple[str, str]]) -> list[tuple[st
         f"{e.number} {_time(e.at)} {e.category} {e.state}: {e.title} -> {e.outcome}" for e in work.earlier
     )
     checks = f"checks that failed: {', '.join(ticket.checks)}" if ticket.checks else ""
-    draft = _json(ticket.result) if ticket.result and (ticket.checks or ticket.step == "review") else ""
+    noted = (ticket.review.verdict or {}).get("notes", "") if ticket.review and ticket.checks else ""
+    draft = _json(ticket.result) if ticket.result and (ticket.checks or ticket.in_review) else ""
     return [
         ("request", "the request, as its sender wrote it", f"{head}\n\n{ticket.body}".strip()),
-        ("checks", "the result so far, and what was found wrong with it", f"{checks}\n{draft}".strip()),
-        ("answers", "what colleagues answered, newest last", "\n".join(_json(a) for a in ticket.answers)),
+        (
+            "checks",
+            "the result so far, and what was found wrong with it",
+            "\n".join(filter(None, (checks, noted, draft))),
+        ),
+        (
+            "answers",
+            "what colleagues answered, newest last",
+            "\n".join(_json(a) for a in (work.answers or ticket.answers)),
+        ),
         ("packet", "the packet that came along", _json(packet) if packet else ""),
         ("knowledge", "pages of the team that may answer it", "\n\n".join(f"{s}:\n{text}" for s, text in knowledge)),
         ("steps", "results of earlier steps", "\n".join(f"{k}: {_json(v)}" for k, v in work.steps.items())),
         ("ancestors", "the tickets this one comes from, the first one first", above),
         ("earlier", "what this customer brought before, the newest first", earlier),
     ]
+
+
+def _lines(*texts: str) -> str:
+    return "\n".join(text for text in texts if text)
 
 
 def _kept(story: Story) -> tuple[int, int, int, str]:

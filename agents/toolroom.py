@@ -68,9 +68,11 @@ class Toolroom:
             return self._tools
 
     def toolbox(self, work: Work) -> Toolbox | None:
-        """What the agent of `work` may use; None when the team file gives it nothing, or there is no ledger."""
+        """What the agent of `work` may use; None when the team file gives it nothing, or there is no ledger. Whoever
+        judges or revises a reply is told what was done, also where he may do nothing himself."""
         desk, ticket = self.desk, work.ticket
-        if not self._wanted(work.agent) or not isinstance(desk.ledger, Ledger):
+        wanted = self._wanted(work.agent)
+        if not (wanted or ticket.review) or not isinstance(desk.ledger, Ledger):
             return None
 
         def holds() -> None:
@@ -82,7 +84,8 @@ class Toolroom:
             desk.note(ticket.id, text, actor=f"agent:{work.agent}", **detail)
 
         effects = Effects(desk.ledger, desk.team.team, desk.clock)
-        return Toolbox(work, desk.team, effects, self.tools, now=desk.clock.now, holds=holds, note=note)
+        tools = self.tools if wanted else {}
+        return Toolbox(work, desk.team, effects, tools, now=desk.clock.now, holds=holds, note=note)
 
     def _wanted(self, agent: str) -> list[str]:
         spec = self.desk.team.agents.get(agent)

@@ -40,6 +40,7 @@ __all__ = [
 ]  # fmt: skip
 
 log = logging.getLogger(__name__)
+MOST_TOLD = 4_000  # characters of a result in the ticket's story
 REPEAT = "repeat_effect"  # the question to a person whether an unknown effect is to be done again
 Status = Literal["done", "dry_run", "needs_approval", "refused", "failed", "unknown", "running"]
 
@@ -166,6 +167,8 @@ class Toolbox:
         said = f"{outcome.tool}{' ' + outcome.target if outcome.target else ''}: {outcome.status}"
         said += " (it was before)" if outcome.repeated else ""
         detail = {"tool": outcome.tool, "target": outcome.target, "outcome": outcome.status, "why": outcome.why[:500]}
+        if outcome.status == "done" and not outcome.target:  # what it was told, for whoever looks at its reply
+            detail["result"] = json.dumps(outcome.result, ensure_ascii=False, default=str)[:MOST_TOLD]
         text = said.encode("utf-8", "replace").decode().replace("\0", "")
         try:
             self._note(text, {"effect": json.loads(json.dumps(detail).replace("\\u0000", ""))})

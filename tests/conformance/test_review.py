@@ -10,6 +10,9 @@ from typing import Any
 import fakeredis
 import pytest
 
+from shiftlead.agents.knowledge import Knowledge
+from shiftlead.agents.offline import OfflineBrain
+from shiftlead.agents.work import build_work
 from shiftlead.config.clock import ManualClock
 from shiftlead.config.settings import Settings
 from shiftlead.config.team import load_team
@@ -284,3 +287,30 @@ def test_an_author_by_name_alone_gets_it_back_by_name(crew: Make) -> None:
     ticket_id = floor.enqueue(assigned_to="zoe")
     floor.report(ticket_id, Resolved(reply="as I see it"))
     assert (floor.report(ticket_id, NO).named, floor.desk.find(ticket_id).assigned_to) == ("zoe", "zoe")
+
+
+def test_the_offline_brains_play_the_whole_loop(crew: Make, tmp_path: Path) -> None:
+    """SD-07, SD-08: a made-up amount is found, taken out by its author, and what is left leaves."""
+    (tmp_path / "knowledge").mkdir()
+    (tmp_path / "knowledge" / "refunds.md").write_text("# Refunds\nA refund takes 5 to 7 business days to show.\n")
+    floor = crew()
+    ticket_id = floor.enqueue("Where is my refund for order #W4689314?")
+
+    def works(role: str) -> Ticket:
+        held = floor.claim(ticket_id)
+        work = build_work(floor.desk, held, floor.desk.team)
+        report = OfflineBrain(role, tmp_path / "knowledge").handle(work)
+        after = floor.desk.report(held.id, held.token, report, agent=work.agent)
+        floor.run()
+        return after
+
+    made_up = "Hello,\n\nThe refund of order #W4689314 takes 5 to 7 business days. It is $13.37."
+    floor.report(ticket_id, Resolved(reply=made_up))
+    back = works("checker")
+    assert (back.state, back.checks) == (State.READY, ["no_hallucinations"])
+    works("support")
+    done = works("checker")
+    assert (done.state, done.round) == (State.RESOLVED, 1)
+    reply = (done.result or {})["reply"]
+    assert "13.37" not in reply and "takes 5 to 7 business days" in reply
+    assert Knowledge(tmp_path / "knowledge").texts() == ["Refunds\nA refund takes 5 to 7 business days to show."]

@@ -22,7 +22,7 @@ import fakeredis
 import openai
 import pytest
 
-from shiftlead.agents.agent import AskHuman, Blocked, Failed, Report, Resolved, Work
+from shiftlead.agents.agent import AskHuman, Blocked, Failed, Report, Resolved, Reviewed, Work
 from shiftlead.agents.brains import brain_for
 from shiftlead.agents.execution import Runner
 from shiftlead.agents.llm import OpenAIBrain
@@ -88,6 +88,26 @@ def failed(report: Report) -> Failed:
 
 
 # -- an answer --------------------------------------------------------------------------------------------------------
+
+
+def test_a_model_that_judges_a_reply_is_held_by_what_rules_see(team: Team) -> None:
+    """SD-07: it says that all is well, and a made-up amount does not pass; what is right passes."""
+    yes = {"kind": "reviewed", "passed": True, "failed_checks": [], "notes": "fine", "findings": []}
+    with StubLlm(Script([{"match": ".", "answer": yes}])) as stub:
+        brain = a_brain(stub, team, role="checker")
+        verdicts = []
+        for reply in (
+            "It is on the way to you, the card. We take $13.37 for it.",
+            "It is on the way to you, the card.",
+        ):
+            review = {"authors": ["ann"], "needs": ["customer_issue"]}
+            result = Resolved(reply=reply).model_dump()
+            verdicts.append(brain.handle(some_work(review=review, result=result, step="review")))
+    bad, good = verdicts
+    assert isinstance(bad, Reviewed) and (bad.passed, bad.failed_checks) == (False, ["no_hallucinations"])
+    assert "13.37" in bad.notes and bad.notes.startswith("fine")
+    assert isinstance(good, Reviewed) and (good.passed, good.notes) == (True, "fine")
+    assert all("the result so far" in str(call["messages"]) for call in stub.calls)
 
 
 def test_a_model_answers_a_ticket_with_one_call(team: Team) -> None:

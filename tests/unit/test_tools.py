@@ -6,6 +6,7 @@ import json
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import fakeredis
@@ -705,3 +706,22 @@ def test_a_known_key_changes_nothing_and_a_failed_change_leaves_no_key(till: Til
     assert (till.credit(GOLD), till.changes()) == (0, 0)
     assert [till.billing.once("k1", "issue_credit", GOLD, 0.0, credit) for _ in range(3)] == [{"n": 1}] * 3
     assert (till.credit(GOLD), till.changes()) == (100, 1)
+
+
+def test_whoever_judges_a_reply_is_told_what_tools_said_and_did(till: Till) -> None:
+    """SD-07: also a checker without tools; what a tool told stands in the story, what it did is an effect."""
+    toolbox = till.toolbox()
+    toolbox.call("get_order", {"order_id": CAMERA})
+    told = till.notes[-1][1]["effect"]
+    assert (told["tool"], json.loads(told["result"])["paid"]) == ("get_order", 2895.55)
+    toolbox.call("process_refund", {"order_id": CAMERA, "amount": 20.0})
+    assert "result" not in till.notes[-1][1]["effect"]
+
+    review = {"authors": ["bill"], "needs": ["billing"]}
+    desk = SimpleNamespace(team=till.team, ledger=till.ledger, clock=till.clock, note=None, settings=None)
+    work = Work(agent="plain", ticket=till.ticket(review=review), token=5)
+    found = Toolroom(desk).toolbox(work)  # type: ignore[arg-type]
+    assert found is not None and not found.allowed
+    [effect] = with_effects(work, found).answers
+    assert (effect["tool"], effect["status"], effect["result"]["amount"]) == ("process_refund", "done", 20.0)
+    assert Toolroom(desk).toolbox(work.model_copy(update={"ticket": till.ticket()})) is None  # type: ignore[arg-type]
