@@ -183,7 +183,7 @@ class _Check:
         team = self.team
         for index, flow in enumerate(team.flows):
             yield from self._flow(flow, ("flows", index), [f.name for f in team.flows[:index]])
-        if team.check is not None and len(able := team.agents_for([team.check.by])) < 2:
+        if team.check is not None and len(able := team.agents_for([team.check.by])) < 2 and not self._only_checks(able):
             lacks = f"only {able[0]} can" if able else "nobody can"
             yield self._at(
                 "warning" if able else "error", ("check", "by") if able else ("check",), f"{lacks} {team.check.by!r}"
@@ -202,6 +202,10 @@ class _Check:
         for step in flow.results:
             if step not in flow.steps:
                 yield self._unknown("error", (*at, "results", step), f"the flow has no step {step!r}", step, flow.steps)
+
+    def _only_checks(self, able: list[str]) -> bool:
+        """Whether the one who looks at replies writes none: he can do nothing else."""
+        return bool(able) and self.team.check is not None and self.team.agents[able[0]].can == [self.team.check.by]
 
     def _addresses(self) -> Iterator[Problem]:
         told: list[tuple[tuple[str | int, ...], str | None]] = [

@@ -255,6 +255,20 @@ def test_a_specialist_that_fails_twice_leaves_the_ticket_to_whoever_stands_in(de
     assert desk.desk.find(ticket.children[0]).type == "promise"
 
 
+def test_every_reply_is_looked_at_before_it_leaves_and_revised_where_it_lacks_something(desk: SupportDesk) -> None:
+    """SD-01, SD-07, SD-08: the last step before the reply; the second version was looked at, too."""
+    ticket = desk.writes(GOLD, f"Order {CAMERA} came late. I think a credit of $40 to my account is fair.")
+    moves = [line.move for line in desk.desk.history(ticket.id)]
+    assert (ticket.assigned_to, moves.count("submit"), moves.count("send_back")) == ("bela_billing", 2, 1)
+    assert CAMERA.lstrip("#") in reply(ticket) and "USD 40.00" in reply(ticket)
+    verdict = desk.desk.history(ticket.id)[-1].detail["review"]
+    assert (verdict["by"], verdict["needs_revision"]) == ("quinn_quality", False)
+    evidence = {f["check"]: " ".join(f["evidence"]) for f in verdict["findings"]}
+    assert set(evidence) == {"tone_appropriate", "policy_compliant", "no_hallucinations", "complete"}
+    assert "issue_credit was done" in evidence["policy_compliant"] and "amount 40.00" in evidence["no_hallucinations"]
+    assert desk.changes() == 1  # revised, not done again
+
+
 def test_a_promise_of_the_european_night_is_kept_where_it_is_day(desk: SupportDesk) -> None:
     """SD-02: time zones. At 21:00 in Berlin it is 15:00 in New York."""
     desk.clock.advance(12 * HOUR_S)

@@ -121,6 +121,21 @@ def test_what_is_no_team_is_a_problem_and_not_a_crash(tmp_path: Path, text: str)
     assert all(p.severity == "error" for p in problems)
 
 
+@pytest.mark.parametrize(
+    ("can", "says"),
+    [
+        ("[quality_check]", ""),
+        ("[quality_check, billing]", "only ada can 'quality_check', and nobody looks at a reply of its own"),
+        ("[billing]", "nobody can 'quality_check', so no reply would ever leave"),
+    ],
+)
+def test_a_check_needs_somebody_else_to_look(tmp_path: Path, can: str, says: str) -> None:
+    """SD-07: never its author; one who does nothing but check writes no reply."""
+    text = f"team: shop\nagents:\n  ben: {{role: a, can: [billing]}}\n  ada: {{role: b, can: {can}}}\n"
+    problems = check_team(write(tmp_path, text + "routes: [{needs: [billing]}]\ncheck: {}\n"), SETTINGS)
+    assert [p.message for p in problems] == ([says] if says else [])
+
+
 def test_an_overlay_replaces_only_what_it_says(tmp_path: Path) -> None:
     over = write(tmp_path, "agents: {iris_support: {capacity: 9}}\nescalations: []\n", "over.yaml")
     team = load_team(write(tmp_path, DESIGN), SETTINGS, overlay=over)
