@@ -94,9 +94,16 @@ class OfflineBrain:
             return self.can_take(work).as_report()
         if self.role in MANAGERS:
             return offline_manager.answer(work, self.team)
-        if may_decline(work) and not work.answers and not (bid := self.can_take(work)).take and bid.instead:
-            return bid.as_report()  # it was handed what is somebody else's, and says whose
+        if may_decline(work) and not work.answers and not self._stands_in(work):
+            bid = self.can_take(work)
+            if not bid.take and bid.instead:
+                return bid.as_report()  # it was handed what is somebody else's, and says whose
         return self._answer(work, self.knowledge)
+
+    def _stands_in(self, work: Work) -> bool:
+        """Whether it has the ticket because nobody who can is there: then there is nobody to decline it to."""
+        spec = self.team.agents.get(work.agent) if self.team else None
+        return spec is not None and work.ticket.asked_of != work.agent and not set(work.ticket.needs) <= set(spec.can)
 
     def can_take(self, work: Work) -> Bid:
         """Whether the question is this agent's, by the team's examples and its own pages."""
