@@ -77,11 +77,16 @@ def _notified(stories: Stories) -> Found:
 
 def _consolidated(stories: Stories) -> Found:
     for story in stories.values():
-        for asked in (x for x in story if x.move == "hand_off" and len(x.detail.get("children") or []) > 1):
+        for asked in (x for x in story if x.move == "hand_off" and len(_parts(x)) > 1):
             end = next((x for x in story if x.seq > asked.seq and x.move == "resolve" and x.actor == asked.actor), None)
             if end is not None:
                 parts = ", ".join(asked.detail["children"])
                 yield asked.number, f"{_name(asked)} asked {parts} and wrote one reply"
+
+
+def _parts(line: Line) -> Sequence[dict[str, Any]]:
+    """What was asked of several; a round of bids asks nothing yet."""
+    return [part for part in line.detail.get("parts") or [] if part.get("type") != "bid"]
 
 
 def _nobodys(stories: Stories) -> Found:

@@ -123,8 +123,10 @@ def test_a_model_bids_in_a_forced_schema_and_may_decline_in_another(settings: Se
     assert summaries == ["no (0.80): no price is asked for; rather billing", "yes (0.90): he is my customer"]
     assert "he is my customer" in story, "the manager reads the bids before it decides"
     assert done, "billing was given the work"
-    [refused] = desk.parts(ticket_id)
-    assert refused.state is not State.RESOLVED, "a model that answers its own part with `take: true` has done nothing"
+    [given] = desk.parts(ticket_id)
+    back = [line.reason for line in desk.desk.history(given.id) if line.move == "give_back"]
+    assert '`kind` is "bid"' in back[0], "a model that answers its own part with `take: true` has done nothing"
+    assert given.assigned_to == "support", "so somebody else does it"
 
 
 def test_a_declined_part_is_asked_of_the_next_by_an_offline_manager(settings: Settings) -> None:
