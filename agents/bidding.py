@@ -28,7 +28,7 @@ from .reading import examples_of, read
 __all__ = ["BID", "Bid", "answer_work", "bid_in", "bid_of", "is_bid", "may_decline"]
 
 BID = "bid"
-LEAST_KNOWN = 0.45  # of the knowledge pages' confidence: below it a page is merely the nearest one
+LEAST_KNOWN = 0.45  # of the question that a page covers: below it a page is merely the nearest one
 SECOND_HAND = 0.9  # a page that covers the words says less than sentences that were given as examples
 
 
@@ -99,11 +99,11 @@ def bid_of(work: Work, team: Team | None, knowledge: Knowledge | None = None) ->
         if guess.capability in own:
             return Bid(take=True, why=why, confidence=_within(guess.confidence))
         return Bid(take=False, why=why, confidence=_within(guess.confidence), instead=guess.capability)
-    hits = knowledge.search(work.text, limit=1) if knowledge else []
-    if hits and hits[0].confidence >= LEAST_KNOWN:
-        return Bid(take=True, why=f"{hits[0].source} covers it", confidence=_within(hits[0].confidence * SECOND_HAND))
+    hits = [hit for hit in knowledge.search(work.text) if hit.kind != "ticket"] if knowledge else []
+    if hits and hits[0].covers >= LEAST_KNOWN:
+        return Bid(take=True, why=f"{hits[0].source} covers it", confidence=_within(hits[0].covers * SECOND_HAND))
     near = [f"it might be {guess.capability} ({guess.confidence:.2f})"] if guess else []
-    near += [f"the nearest page is {hits[0].source} ({hits[0].confidence:.2f})"] if hits else []
+    near += [f"the nearest page is {hits[0].source} ({hits[0].covers:.2f})"] if hits else []
     return Bid(take=False, why=_or("; ".join(near), "no example and no page is like it"), confidence=0.3)
 
 

@@ -21,7 +21,7 @@ import shlex
 import shutil
 import sys
 import time
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from types import ModuleType
 from typing import Any
@@ -33,6 +33,7 @@ from shiftlead.queues.errors import BadInput
 
 from .agent import Agent, Failed, Report, Work, as_report
 from .budget import money_is_limited
+from .knowledge import Knowledge, Shelf
 from .meter import Metered, cost_of
 from .offline import OfflineBrain
 from .offline_instead import OfflineInstead
@@ -48,9 +49,10 @@ SHARED = ("PATH", "HOME", "LANG", "LANGUAGE", "TZ", "TMPDIR", "SHIFTLEAD_TEAM", 
 
 def brain_of(
     team: Team, agent: str, settings: Settings, *, now: Callable[[], float] = time.time, tools: ToolsFor | None = None,
-    metered: Callable[[Metered], None] | None = None,
+    metered: Callable[[Metered], None] | None = None, shelf: Shelf | None = None,
 ) -> Agent:  # fmt: skip
     """The brain of one agent as its team file has it: which brain, which model, how freely, which prompts and pages.
+    With `shelf`, the index of the team's knowledge, it also knows what resolved tickets teach.
 
     Raises:
         BadInput: it cannot be loaded, or a page it names is not there; `field` is the key of the team file.
@@ -58,7 +60,7 @@ def brain_of(
     spec = team.agents[agent]
     for page in spec.prompts.values():
         _within(team.folder, page, "prompts", must_be_file=True)
-    known = [_within(team.folder, page, "knowledge") for page in spec.knowledge]
+    known = Knowledge([_within(team.folder, page, "knowledge") for page in spec.knowledge], shelf)
     own = _own(spec, settings)
     if spec.brain == "openai" and own.openai_configured and money_is_limited(team, agent):
         _require_prices(own)
@@ -105,7 +107,7 @@ def _within(folder: Path, page: str, field: str, *, must_be_file: bool = False) 
 
 def brain_for(
     spec_brain: str, *, role: str, folder: Path, settings: Settings, now: Callable[[], float] = time.time,
-    tools: ToolsFor | None = None, prompts: Mapping[str, str] | None = None, knowledge: Sequence[Path] = (),
+    tools: ToolsFor | None = None, prompts: Mapping[str, str] | None = None, knowledge: Knowledge | None = None,
     metered: Callable[[Metered], None] | None = None, team: Team | None = None,
 ) -> Agent:  # fmt: skip
     """The Agent a team file's `brain` means. `folder` is the team's folder, where its code and knowledge live; `now` is
@@ -115,7 +117,7 @@ def brain_for(
         BadInput: no such brain, or its module, function or program is not there; says what was looked for and where.
     """
     kind, _, rest = spec_brain.strip().partition(":")
-    knowledge = knowledge or [folder / "knowledge"]
+    knowledge = knowledge or Knowledge(folder / "knowledge")
     if kind == "offline" and not rest:
         return OfflineBrain(role, knowledge, team)
     if kind == "openai" and not rest:

@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import re
 
+from shiftlead.queues.knowledge_words import words
+
 from .checker_case import Case, Looked, sentences
-from .knowledge import words
 from .policy import read_refund
 
 __all__ = ["complete", "orders_in", "questions_in"]

@@ -58,7 +58,7 @@ class Conversation:
         self.settings, self.client, self.work, self.kinds, self.parts = settings, client, work, kinds, parts
         self.tools, self.now, self.until, self.told, self.pause = tools, now, until, told, pause
         self.offered: Sequence[Tool] = tools.tools if tools else ()
-        self._pages = [(hit.source, hit.text) for hit in knowledge.search(work.text[:SEARCHED], limit=PAGES)]
+        self.hits = knowledge.search(work.text[:SEARCHED], limit=PAGES)
         self._results: dict[str, str] = {}
         self._key = settings.openai_api_key.get_secret_value().strip()
 
@@ -111,9 +111,10 @@ class Conversation:
         return list(prompt.messages), prompt
 
     def _prompt(self, boundary: str = "") -> Prompt:
+        pages = [(hit.label, hit.text) for hit in self.hits]
         return build_prompt(
             self.work, self.parts, kinds=self.kinds, context_tokens=self.settings.openai_context_tokens,
-            now=self.now(), knowledge=self._pages, tools=self.offered, tools_in_words=not self.able.tools,
+            now=self.now(), knowledge=pages, tools=self.offered, tools_in_words=not self.able.tools,
             boundary=boundary,
         )  # fmt: skip
 

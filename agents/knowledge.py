@@ -1,239 +1,228 @@
-"""Find the section of a team's knowledge pages that answers a question. Plain BM25, no model, no network.
+"""Search what a team knows: its Markdown pages, questions with answers, and what its resolved tickets teach.
 
-A folder of Markdown pages is cut at its headings. A search ranks the sections and says how much of the question each
-one covers, so whoever writes the reply can tell "this is it" from "this is the nearest we have".
+    Knowledge([team.folder / "knowledge"], index).search("my card has not come")     -> hits, best first
+
+A hit says where it is from, what matched, what did not, and how likely it is the right answer, so whoever writes the
+reply can tell "this is it" from "this is the nearest we have". With an index (queues/knowledge_index.py) SQL names the
+candidates and past tickets are searched, too. Without one, or when it does not answer, the files are read into memory.
 
     python -m shiftlead.agents.knowledge <folder> "my question"     prints what matched, and why
 """
 
 from __future__ import annotations
 
-import math
-import re
+import logging
+import os
 import sys
 import threading
-from collections import Counter
-from collections.abc import Iterable, Iterator, Sequence
+import time
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any, Protocol
 
-__all__ = ["Hit", "Index", "Knowledge", "Section", "hit", "section_of", "words", "worth_of"]
+from sqlalchemy.exc import SQLAlchemyError
 
-K1, B = 1.4, 0.6  # the usual BM25 constants; B is low because our sections are all short
-HEADING_WEIGHT = 3  # a word in a heading says what the section is about
-ENOUGH = 0.7  # information (in nats) at which a match counts half: one everyday word alone proves nothing
-MAX_PAGE_BYTES = 1_000_000
+from shiftlead.queues.knowledge_passage import Found, Kind, Passage
+from shiftlead.queues.knowledge_words import words
+
+from .knowledge_curve import CURVES, Curve
+from .knowledge_pages import BadFile, PageFile, cut_file, find_files
+from .knowledge_rank import Ranked, corpus_of, rank
+
+__all__ = ["Hit", "Knowledge", "Shelf"]
+
+log = logging.getLogger(__name__)
+CHEAP_S = 0.002  # a look at the files that costs less is taken before every search
+CURVES_S = 60.0  # between two readings of how the team's outcomes bent the curves
+QUOTED = 0.85  # share of the words of the shorter answer that the other has: it quotes it
+SILENT_S = 30.0  # an index that failed is left alone for so long
+
+
+class Shelf(Protocol):
+    """Where an index keeps passages; queues/knowledge_index.py is one."""
+
+    folder: Path
+
+    def keep_files(self, files: Mapping[str, str], read: Callable[[str], Sequence[Passage]]) -> int: ...
+
+    def refresh(self) -> int: ...
+
+    def find(self, asked: Iterable[str], files: Sequence[str]) -> tuple[Found, Found]: ...
+
+    def curves(self) -> dict[str, Any]: ...
 
 
 @dataclass(frozen=True, slots=True)
 class Hit:
-    """One section that shares words with the question. `confidence` is 0 to 1, see `_confidence`."""
+    """One passage that shares words with the question.
+
+    `covers` is the share of the question it has, `confidence` the probability that it is the right answer, both 0 to 1.
+    """
 
     page: str
     section: str
     text: str
     score: float
+    covers: float
     confidence: float
     matched: tuple[str, ...]
     missing: tuple[str, ...]
+    kind: Kind = "page"
 
     @property
     def source(self) -> str:
-        return f"{self.page} / {self.section}"
+        """Where it is from, for colleagues and evidence. The number of somebody else's ticket is not for a customer."""
+        return self.page if self.kind == "ticket" else f"{self.page} / {self.section}"
+
+    @property
+    def label(self) -> str:
+        """What a model is told it is: it may repeat that to the customer."""
+        return f"an answer given before, names left out, to: {self.section}" if self.kind == "ticket" else self.source
+
+    @property
+    def shown(self) -> str:
+        """Where it is from, for the customer."""
+        if self.kind == "ticket":
+            return "From an answer we gave before"
+        return f"From our {'FAQ: ' + self.section if self.kind == 'faq' else 'pages: ' + self.source}"
 
     def __str__(self) -> str:
         lacks = f"; not in it: {', '.join(self.missing)}" if self.missing else ""
-        return f"{self.confidence:.2f}  {self.source}  (matched: {', '.join(self.matched)}{lacks})"
-
-
-@dataclass(frozen=True, slots=True)
-class Section:
-    page: str
-    heading: str
-    text: str
-    counts: Counter[str]
-    length: int
-
-
-@dataclass(frozen=True, slots=True)
-class Index:
-    signature: tuple[tuple[str, str, int, int], ...]
-    sections: tuple[Section, ...]
-    found_in: dict[str, int]
-    mean_length: float
+        what = f"{self.kind} covers {self.covers:.3f}; matched: {', '.join(self.matched)}{lacks}"
+        return f"{self.confidence:.2f}  {self.source}  ({what})"
 
 
 class Knowledge:
-    """The pages of some folders, or single pages. Read once, and again when a file changes. Safe to share between
-    threads."""
+    """What some folders or single pages say, and with `shelf` what the team's tickets teach.
 
-    def __init__(self, folders: Path | Sequence[Path]) -> None:
+    Files are read once, and again when they change. Safe to share between threads.
+    """
+
+    def __init__(self, folders: Path | Sequence[Path], shelf: Shelf | None = None) -> None:
         self.folders = (folders,) if isinstance(folders, Path) else tuple(folders)
+        self.problems: dict[str, str] = {}  # files that are not what their name says, and why
+        self._shelf = shelf
         self._lock = threading.Lock()
-        self._index = Index((), (), {}, 1.0)
+        self._files: tuple[PageFile, ...] | None = None
+        self._by_source: dict[str, PageFile] = {}
+        self._memory: Found | None = None
+        self._kept = False  # the shelf has the files as they are
+        self._look_again = self._ask_again = self._read_curves = 0.0
+        self._curves: Mapping[str, Curve] = CURVES
 
     def search(self, text: str, limit: int = 3) -> list[Hit]:
-        """The best sections for `text`, best first. Empty when no word of it is known here."""
-        index = self._current()
-        asked = Counter(words(text))
-        if not asked or not index.sections:
+        """The best passages for `text`, best first. Empty when no word of it is known here."""
+        asked = list(dict.fromkeys(words(text)))
+        if not asked:
             return []
-        worth = {word: worth_of(index, word) for word in asked}
-        hits = [hit(index, section, asked, worth) for section in index.sections]
-        return sorted((h for h in hits if h is not None), key=lambda h: (-h.score, h.source))[:limit]
+        with self._lock:
+            self._look()
+            files = self._by_source
+        found = self._find(asked, files)
+        pages, *tickets = [[_hit(r, self._curves, files) for r in rank(text, f)[: 3 * limit]] for f in found]
+        return _merged([pages, *([t for t in hits if not _quotes(t, pages)] for hits in tickets)], limit)
 
     def texts(self) -> list[str]:
-        """Every section, with its heading above it."""
-        return [f"{section.heading}\n{section.text}" for section in self._current().sections]
-
-    def _current(self) -> Index:
-        signature = _signature(self.folders)
+        """Every section of the files, with its heading above it."""
         with self._lock:
-            if signature != self._index.signature:
-                self._index = _build(signature)
-            return self._index
+            self._look()
+            return [f"{p.heading}\n{p.text}" for p in self._in_memory().passages]
+
+    # -- helpers ------------------------------------------------------------------------------------------------
+
+    def _find(self, asked: list[str], files: Mapping[str, PageFile]) -> Sequence[Found]:
+        """Candidates of the files, and of the tickets."""
+        if self._shelf is not None and time.monotonic() >= self._ask_again:
+            try:
+                with self._lock:
+                    if not self._kept:
+                        self._shelf.keep_files({s: f.mark for s, f in self._by_source.items()}, self._cut)
+                        self._kept = True
+                self._shelf.refresh()
+                self._bend(self._shelf)
+                return self._shelf.find(asked, list(files))
+            except (SQLAlchemyError, OSError) as error:
+                log.warning("the knowledge index does not answer; pages are searched without it: %s", error)
+                self._ask_again = time.monotonic() + SILENT_S
+        with self._lock:
+            return [self._in_memory()]
+
+    def _in_memory(self) -> Found:
+        """All passages of the files, for whoever holds the lock."""
+        if self._memory is None:
+            passages = tuple(p for source in self._by_source for p in self._cut(source))
+            corpus = corpus_of(passages)
+            self._memory = Found(passages, corpus.seen, corpus.parts, sum(p.length for p in passages))
+        return self._memory
+
+    def _look(self) -> None:
+        """See whether a file has changed: before every search, less often where looking at many files takes time."""
+        if self._files is not None and time.monotonic() < self._look_again:
+            return
+        began = time.thread_time()
+        files = find_files(self.folders)
+        took = time.thread_time() - began
+        self._look_again = 0.0 if took < CHEAP_S else time.monotonic() + 20 * took
+        if files != self._files:
+            self._files, self._memory, self._kept = files, None, False
+            self._by_source = {self._source(file): file for file in files}
+            self.problems = {}
+
+    def _source(self, file: PageFile) -> str:
+        """How the shelf names it: the same on every machine."""
+        if self._shelf is None:
+            return file.path.as_posix()
+        return Path(os.path.relpath(file.path.resolve(), self._shelf.folder.resolve())).as_posix()
+
+    def _cut(self, source: str) -> list[Passage]:
+        file = self._by_source[source]
+        try:
+            return cut_file(file, source)
+        except (BadFile, OSError) as error:
+            log.warning("not searched: %s", error)
+            self.problems[file.page] = str(error)
+            return []
+
+    def _bend(self, shelf: Shelf) -> None:
+        """Take over what the team's outcomes say about the curves."""
+        if time.monotonic() < self._read_curves:
+            return
+        kept = shelf.curves()
+        own = {kind: Curve(float(c["curve"]["a"]), float(c["curve"]["b"])) for kind, c in kept.items()}
+        self._curves = {**CURVES, **own}
+        self._read_curves = time.monotonic() + CURVES_S
 
 
-def words(text: str) -> list[str]:
-    """The informative words of a text, lower case, lightly stemmed, in order."""
-    plain = text.lower().replace("’", "'").replace("can't", "cannot").replace("n't", " not")
-    found = re.findall(r"[^\W_]+(?:'s)?", plain)
-    return [_stem(w.removesuffix("'s")) for w in found if w.removesuffix("'s") not in STOP and len(w) > 1]
+def _hit(ranked: Ranked, curves: Mapping[str, Curve], files: Mapping[str, PageFile]) -> Hit:
+    p = ranked.passage
+    page = files[p.source].page if p.source in files else p.source
+    confidence = round(curves[p.kind](ranked.covers), 3) if ranked.covers else 0.0
+    return Hit(page, p.heading, p.text, ranked.score, ranked.covers, confidence, ranked.matched, ranked.missing, p.kind)
 
 
-def hit(index: Index, section: Section, asked: Counter[str], worth: dict[str, float]) -> Hit | None:
-    matched = [word for word in asked if word in section.counts]
-    if not matched:
-        return None
-    norm = 1 - B + B * section.length / index.mean_length
-    score = sum(worth[w] * section.counts[w] * (K1 + 1) / (section.counts[w] + K1 * norm) for w in matched)
-    missing = tuple(word for word in asked if word not in section.counts)
-    confidence = round(_confidence(matched, asked, worth), 3)
-    if len(matched) == 1 and index.found_in[matched[0]] > max(2, len(index.sections) / 5):
-        confidence /= 2  # one word that is on many pages, as "card" at a card issuer, points at none of them
-    return Hit(section.page, section.heading, section.text, round(score, 3), confidence, tuple(matched), missing)
+def _merged(lists: Sequence[list[Hit]], limit: int) -> list[Hit]:
+    """One list: each keeps its order, the more likely one of two first comes next. The same answer stands once."""
+    heads, merged = [list(reversed(hits)) for hits in lists], list[Hit]()
+    while len(merged) < limit and any(heads):
+        best = max((h for h in heads if h), key=lambda h: h[-1].confidence).pop()
+        if not any(best.text == other.text for other in merged):
+            merged.append(best)
+    return merged
 
 
-def _confidence(matched: list[str], asked: Iterable[str], worth: dict[str, float]) -> float:
-    """The share of the question's information that the section covers, less when that is little information.
+def _quotes(ticket: Hit, pages: Sequence[Hit]) -> bool:
+    """Whether the reply was written from one of the pages, and says nothing new beside it."""
+    said = set(words(ticket.text))
+    for page in pages:
+        there = set(words(page.text))
+        if there and len(said & there) >= QUOTED * min(len(said), len(there)):
+            return True
+    return False
 
-    A word that no page knows counts fully against it: that is what makes a foreign question look foreign. Which order,
-    whose account, on what day is another matter: every ticket may say so and no page can. Such words count where the
-    section has them beside another word of the question, never against it, and alone they prove nothing.
-    """
-    if all(_of_the_case(w) for w in matched):
-        return 0.0
-    known = sum(worth[w] for w in matched)
-    whole = known + sum(worth[w] for w in asked if w not in matched and not _of_the_case(w))
-    return known / whole * known / (known + ENOUGH)
-
-
-def _of_the_case(word: str) -> bool:
-    """A number, an id, or a word that only introduces one or says when."""
-    return word in CASE or any(c.isdigit() for c in word)
-
-
-def worth_of(index: Index, word: str) -> float:
-    """How rare, so how telling, a word is: inverse document frequency."""
-    seen = index.found_in.get(word, 0)
-    return math.log(1 + (len(index.sections) - seen + 0.5) / (seen + 0.5))
-
-
-def _signature(folders: Iterable[Path]) -> tuple[tuple[str, str, int, int], ...]:
-    """(file, name of the page, changed at, bytes) of every page."""
-    found = []
-    for folder in folders:
-        within = folder.parent if folder.is_file() else folder
-        for path in [folder] if folder.is_file() else sorted(folder.rglob("*.md")):
-            stat = path.stat()
-            found.append((str(path), path.relative_to(within).as_posix(), stat.st_mtime_ns, stat.st_size))
-    return tuple(dict.fromkeys(found))
-
-
-def _build(signature: tuple[tuple[str, str, int, int], ...]) -> Index:
-    sections = []
-    for name, page, _, size in signature:
-        if size <= MAX_PAGE_BYTES:
-            path = Path(name)
-            sections += [section_of(page, h, t) for h, t in _cut(path.read_text("utf-8", "replace"), path.stem)]
-    found_in = Counter(word for section in sections for word in section.counts)
-    mean = sum(s.length for s in sections) / len(sections) if sections else 1.0
-    return Index(signature, tuple(sections), dict(found_in), mean or 1.0)
-
-
-def section_of(page: str, heading: str, text: str) -> Section:
-    counts = Counter(words(text))
-    for word in words(heading):
-        counts[word] += HEADING_WEIGHT
-    return Section(page, heading, text, counts, sum(counts.values()))
-
-
-def _cut(markdown: str, title: str) -> Iterator[tuple[str, str]]:
-    """(heading path, text) for each section that says something. Headings inside code fences are text."""
-    path: list[tuple[int, str]] = []
-    lines: list[str] = []
-    fenced = False
-
-    def done() -> Iterator[tuple[str, str]]:
-        text = "\n".join(lines).strip()
-        if text:
-            yield " > ".join(h for _, h in path) or title, text
-
-    for line in markdown.splitlines():
-        fenced ^= line.lstrip().startswith("```")
-        heading = None if fenced else re.match(r"(#{1,6})\s+(.*?)\s*#*\s*$", line)
-        if heading is None:
-            lines.append(line)
-            continue
-        yield from done()
-        lines.clear()
-        level = len(heading[1])
-        path[:] = [*((n, h) for n, h in path if n < level), (level, heading[2])]
-    yield from done()
-
-
-def _stem(word: str) -> str:
-    """Enough to bring card and cards, activate and activating together; not a dictionary."""
-    for ending, put in (("ies", "y"), ("sses", "ss"), ("ations", "at"), ("ation", "at"), ("ing", ""), ("ed", "")):
-        if word.endswith(ending) and len(word) - len(ending) >= 3:
-            word = word[: -len(ending)] + put
-            if put == "" and len(word) > 3 and word[-1] == word[-2] and word[-1] not in "ls":
-                word = word[:-1]
-            break
-    else:
-        if word.endswith("s") and not word.endswith(("ss", "us", "is")) and len(word) > 3:
-            word = word[:-1]
-    return word[:-1] if word.endswith("e") and len(word) > 3 else word
-
-
-STOP = frozenset(
-    re.findall(
-        r"\w+",
-        """a about after again all also am an and any anyone anything anyway are as ask at be because been before
-        being but by can cannot come could did do does doing done don down else even ever for from get gets
-        getting give go goes going gone got had happen happened happening happens has have having he hello
-        help her here hey hi him his how i if im in into is it its ive just keep know let like ll look make
-        many may maybe me might more most much must my myself need needed needs no not now of off ok okay on
-        once one only or other our out over own please possible put re report really said same say says see
-        seem seems she should since so some someone something still such sure take tell than thank thanks that
-        the their them then there these they thing things think this those though to too try trying up us use
-        used using ve very want wanted wants was way we well went were what when where whether which while who
-        whom whose why will wish with won wondering would yes yet you your yours""",
-    )
-)
-
-# Stemmed, as `words` gives them. Greetings and please are in STOP already.
-CASE = frozenset(
-    re.findall(
-        r"\w+",
-        """account customer date dear id madam morning number order ref referenc sir ticket today tomorrow tonight
-        yesterday monday tuesday wednesday thursday friday saturday sunday january february march april june july
-        august september october november december""",
-    )
-)
 
 if __name__ == "__main__":
     if len(sys.argv) < 3:
         sys.exit('usage: python -m shiftlead.agents.knowledge <folder> "question"')
-    found = Knowledge(Path(sys.argv[1])).search(" ".join(sys.argv[2:]), limit=5)
-    print("\n".join(map(str, found)) or "nothing matched")
+    found_hits = Knowledge(Path(sys.argv[1])).search(" ".join(sys.argv[2:]), limit=5)
+    print("\n".join(map(str, found_hits)) or "nothing matched")

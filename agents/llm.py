@@ -30,6 +30,7 @@ from .budget import account_at_hand
 from .checker import floor
 from .conversation import Conversation
 from .knowledge import Knowledge
+from .knowledge_cited import cited
 from .llm_call import client_for
 from .llm_faults import ModelFault, NoTime
 from .meter import METER, Call, Count, Meter, Metered, cost_of
@@ -58,14 +59,14 @@ class OpenAIBrain:
     def __init__(
         self, role: str, folder: Path, settings: Settings, *, now: Callable[[], float] = time.time,
         tools: ToolsFor | None = None, prompts: Mapping[str, str] | None = None,
-        knowledge: Sequence[Path] = (), meter: Meter = METER,
+        knowledge: Knowledge | Sequence[Path] = (), meter: Meter = METER,
         metered: Callable[[Metered], None] | None = None, first_pause_s: float = FIRST_PAUSE_S,
     ) -> None:  # fmt: skip
         _check_settings(settings)
         self.role, self.folder, self.settings, self.now = role, folder, settings, now
         self.prompts, self.meter, self.metered = dict(prompts or {}), meter, metered
         self.first_pause_s = first_pause_s
-        self.knowledge = Knowledge(knowledge or folder / "knowledge")
+        self.knowledge = knowledge if isinstance(knowledge, Knowledge) else Knowledge(knowledge or folder / "knowledge")
         self._tools = tools
         self._models = list(dict.fromkeys(m for m in (settings.openai_model, settings.openai_fallback_model) if m))
 
@@ -105,7 +106,7 @@ class OpenAIBrain:
         reasons = []
         for model in self._models:
             try:
-                return talk.with_model(model)
+                return cited(talk.with_model(model), talk.hits)
             except EndsTurn as ends:
                 return ends.report
             except NoTime as fault:

@@ -66,12 +66,12 @@ MANAGERS = frozenset({"manager"})  # they write no answers: they give out parts,
 
 
 class OfflineBrain:
-    """An Agent for `role` that knows Markdown pages: `knowledge` are folders or pages. Threads may share it."""
+    """An Agent for `role` with its knowledge, or the folders or pages of it. Threads may share it."""
 
-    def __init__(self, role: str, knowledge: Path | Sequence[Path], team: Team | None = None) -> None:
+    def __init__(self, role: str, knowledge: Knowledge | Path | Sequence[Path], team: Team | None = None) -> None:
         """`team`: whose examples it reads a text by, when it hands parts out or says whether a question is its own."""
         self.role, self.team = role, team
-        self.knowledge = Knowledge(knowledge)
+        self.knowledge = knowledge if isinstance(knowledge, Knowledge) else Knowledge(knowledge)
         self._answer = ROLES.get(role.lower().replace("_", "-"), offline_support.answer_from_knowledge)
 
     def handle(self, work: Work) -> Report:

@@ -73,7 +73,7 @@ def _bug(work: Work, knowledge: Knowledge) -> Resolved:
     ranked = causes(text)
     proof = evidence(text) or [cut(text, 300)]
     steps, gaps = _reproduction(text), _gaps(text)
-    hits = knowledge.search(text, limit=1)
+    hits = [hit for hit in knowledge.search(text) if hit.kind != "ticket"]
     lines = ["Likely causes, the likeliest first:"]
     lines += [f"{n}. {c.hypothesis} (seen: {', '.join(c.seen)})" for n, c in enumerate(ranked[:4], 1)] or [
         "none: the text has no cue that points at one"
@@ -82,7 +82,7 @@ def _bug(work: Work, knowledge: Knowledge) -> Resolved:
     lines += ["", "To reproduce, as far as the report says:", *(f"- {s}" for s in steps or ["it does not say how"])]
     lines += ["", "Next:", *(f"- {c.check}" for c in ranked[:3])]
     lines += [f"- ask the reporter for {gap}" for gap in gaps[:3]]
-    if hits and hits[0].confidence >= 0.3:
+    if hits and hits[0].confidence >= 0.65:
         lines.append(f"- see {hits[0].source}")
     lines += ["", f"Not known: {', '.join(gaps) or 'nothing obvious is missing from the report'}. {UNSURE}"]
     lines += [f"\nFrom {a.number}: {cut(a.text, 500)}" for a in answers_of(work)]

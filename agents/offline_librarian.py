@@ -18,7 +18,7 @@ __all__ = ["answer"]
 
 PERSON = "needs a person"
 MOST_WITH_A_PERSON = 60
-NEAR = 50  # below it the nearest section is named, but not sold as the answer
+NEAR = 75  # below it the nearest section is named, but not sold as the answer
 OTHER_CATEGORY = 0.8
 OF_THE_PAST = 0.9  # what helped somebody else once is a hint: a page that fits as well goes first
 PAGES = frozenset({"billing", "technical", "account"})  # pages named like a category are about it alone
@@ -29,13 +29,15 @@ def answer(work: Work, knowledge: Knowledge) -> StepDone:
     """The report of the step `know`."""
     read = earlier(work, "classify", Classification)
     hits = _search(work, knowledge, read)
-    sure = _confidence(hits[0]) if hits else 0
-    best = hits[0] if hits and sure >= NEAR else None
+    # What was right for one customer is right for another only by somebody's judgement: it is named, never sent.
+    sayable = [hit for hit in hits if hit.kind != "ticket"]
+    sure = _confidence(sayable[0]) if sayable else 0
+    best = sayable[0] if sayable and 100 * sayable[0].confidence >= NEAR else None
     found = Findings(
         articles=[hit.source for hit in hits],
         resolution_steps=_steps(best) if best else [],
         confidence=sure,
-        suggested_reply=_reply(work, best, hits),
+        suggested_reply=_reply(work, best, sayable),
     )
     return StepDone(name="know", result=found.model_dump(), confidence=sure / 100)
 
@@ -81,7 +83,7 @@ def _reply(work: Work, best: Hit | None, hits: list[Hit]) -> str:
     name = work.ticket.customer or work.ticket.reporter
     hello = f"Hello{' ' + name if name and '@' not in name else ''},\n\n"
     if best is not None:
-        return f"{hello}{_said(best)}\n\n(From our pages: {best.source}){SIGNED}"
+        return f"{hello}{_said(best)}\n\n({best.shown}){SIGNED}"
     nearest = f" The nearest is {hits[0].section!r}, which may not be what you need." if hits else ""
     return (
         f"{hello}Our pages do not answer this, and we do not want to guess.{nearest} Somebody of the support team "

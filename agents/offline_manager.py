@@ -18,11 +18,11 @@ from collections.abc import Sequence
 from typing import Any
 
 from shiftlead.config.team import Team
+from shiftlead.queues.knowledge_words import words
 
 from .agent import AskRequester, HandOff, Packet, Part, Report, Resolved, Work
 from .bidding import BID, Bid
 from .cues import cut
-from .knowledge import words
 from .manager_floor import MOST_PARTS, Floor, Matter, who
 from .one_reply import Conflict, Piece, bare, conflicts, one_reply
 

@@ -18,7 +18,7 @@ from .knowledge import Hit, Knowledge
 __all__ = ["answer", "unhappy_cue"]
 
 OFFERS = "offers.md"
-FITS = 0.2  # least confidence of an offer's section: it need not answer the question, but must be about it
+FITS = 0.2  # share of the question an offer's section covers: it need not answer it, but must be about it
 UNHAPPY = re.compile(
     r"\brefund\w*|\bcancel\w*|\bcharged (?:twice|again|wrong\w*)|\boverpriced|\bdisappoint\w*|\bunacceptable|"
     r"\bterrible|\bangry|\bfed up|\bcomplain\w*|\bnot work\w*|\bdoes ?n.t work|\bbroken|\bcrash\w*|\bworst|"
@@ -34,7 +34,7 @@ def answer(work: Work, knowledge: Knowledge) -> Report:
         return offline_support.answer(work, knowledge)  # a reply from what came back, an apology, or a decision
     found = knowledge.search(work.text, limit=20)
     report = offline_support.answer_from_hits(work, [hit for hit in found if not _is_offer(hit)][:3])
-    offer = next((hit for hit in found if _is_offer(hit) and hit.confidence >= FITS), None)
+    offer = next((hit for hit in found if _is_offer(hit) and hit.covers >= FITS), None)
     if offer is None or not report.summary.startswith("answered") or unhappy_cue(work):
         return report
     text = report.reply.removesuffix(offline_support.SIGNED)

@@ -59,7 +59,7 @@ def seen_before(work: Work, order: str) -> Earlier | None:
 
 def page_about(work: Work, knowledge: Knowledge) -> tuple[str, str]:
     """The nearest section that may be sold as the answer: text and source; both "" when there is none."""
-    hits = knowledge.search(work.text, limit=1)
+    hits = [hit for hit in knowledge.search(work.text) if hit.kind != "ticket"]
     return (hits[0].text, hits[0].source) if hits and hits[0].confidence >= CONFIDENT else ("", "")
 
 

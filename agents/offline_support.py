@@ -15,6 +15,8 @@ from __future__ import annotations
 import re
 from collections.abc import Sequence
 
+from shiftlead.queues.knowledge_lessons import NO_ANSWER
+
 from .agent import AskHuman, HandOff, Packet, Report, Resolved, Work
 from .causes import causes
 from .cues import answers_of, complaint_cue, cut, decision_cue, defect_cue, evidence, said
@@ -26,7 +28,7 @@ __all__ = [
     "hello", "is_refund", "reply_from_answers",
 ]  # fmt: skip
 
-CONFIDENT = 0.45  # below this the nearest section is named, but not sold as the answer
+CONFIDENT = 0.745  # likelier than this is sold as the answer; below it the nearest section is named
 SIGNED = "\n\nYour support team"
 REFUND = re.compile(
     r"\brefund\w*|\breturn(?:ing|ed)?\b|\bcancel\w*|money back|send (?:it|them) back|reimburse\w*", re.I
@@ -198,21 +200,26 @@ def answer_from_knowledge(work: Work, knowledge: Knowledge) -> Report:
     """The reply from the nearest section, or an honest one that says there is none."""
     if answers_of(work):
         return reply_from_answers(work)
-    return answer_from_hits(work, knowledge.search(work.text, limit=3))
+    return answer_from_hits(work, knowledge.search(work.text, limit=5))
 
 
 def answer_from_hits(work: Work, hits: Sequence[Hit]) -> Resolved:
-    """The same from sections that were found, the best first."""
-    if hits and hits[0].confidence >= CONFIDENT:
-        return _from_section(work, hits[0])
+    """The same from sections that were found, the best first.
+
+    What was right for one customer is right for another only by somebody's judgement: a past ticket is evidence.
+    """
+    pages = [hit for hit in hits if hit.kind != "ticket"]
+    if pages and pages[0].confidence >= CONFIDENT:
+        return _from_section(work, pages[0], hits)
     hits = [hit for hit in hits if hit.confidence > 0]
-    nearest = f" The nearest we found is {hits[0].section!r}, which may not be what you need." if hits else ""
+    pages = [hit for hit in pages if hit.confidence > 0]
+    nearest = f" The nearest we found is {pages[0].section!r}, which may not be what you need." if pages else ""
     urgent = work.ticket.priority == "urgent"
     return Resolved(
         reply=f"{hello(work)}We do not have an answer to this in our knowledge pages, and we do not "
         f"want to guess.{nearest} "
         f"{_what_next(work, urgent)}{SIGNED}",
-        summary=f"no answer known{' (nearest: ' + str(hits[0]) + ')' if hits else ''} (offline brain)",
+        summary=f"{NO_ANSWER}{' (nearest: ' + str(pages[0]) + ')' if pages else ''} (offline brain)",
         evidence=[str(h) for h in hits],
         requires_escalation=urgent,
         reason=f"urgent, and the knowledge pages have no answer: {cut(said(work), 400)}" if urgent else "",
@@ -230,11 +237,11 @@ def _what_next(work: Work, urgent: bool) -> str:
     )
 
 
-def _from_section(work: Work, hit: Hit) -> Resolved:
+def _from_section(work: Work, hit: Hit, hits: Sequence[Hit]) -> Resolved:
     return Resolved(
-        reply=f"{hello(work)}{hit.text}\n\n(From our pages: {hit.source}){SIGNED}",
+        reply=f"{hello(work)}{hit.text}\n\n({hit.shown}){SIGNED}",
         summary=f"answered from {hit.source}, confidence {hit.confidence:.2f} (offline brain)",
-        evidence=[str(hit)],
+        evidence=[str(hit), *(str(h) for h in hits if h.kind == "ticket")],
     )
 
 

@@ -12,7 +12,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from itertools import combinations
 
-from .knowledge import words
+from shiftlead.queues.knowledge_words import words
 
 __all__ = ["Conflict", "Piece", "bare", "conflicts", "one_reply"]
 

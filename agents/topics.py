@@ -11,8 +11,8 @@ from collections.abc import Collection, Iterable
 from dataclasses import dataclass
 
 from shiftlead.config.team import Team
+from shiftlead.queues.knowledge_words import words
 
-from .knowledge import words
 from .reading import Examples, Guess, examples_of, read
 
 __all__ = ["Topic", "topics_of"]

@@ -50,7 +50,8 @@ def run_worker(settings: Settings, team_name: str, agents: Sequence[str] = (), c
     desk = connections.desk(team_name)
     team = desk.team
     names = agents_for(team, agents)
-    brains = {n: brain_of(team, n, settings, now=desk.clock.now, tools=tools_for) for n in names}
+    shelf = connections.knowledge(team_name)
+    brains = {n: brain_of(team, n, settings, now=desk.clock.now, tools=tools_for, shelf=shelf) for n in names}
     slots = concurrency or sum(team.agents[n].capacity for n in names)
     node, started = node_name(team, agents), time.time()
     worker = f"{node}:{os.getpid()}:{int(started * 1000)}"

@@ -17,6 +17,7 @@ from .cli import (
     enqueue,
     hands,
     housekeeping,
+    knowledge,
     numbers,
     people,
     run,
@@ -44,7 +45,7 @@ app = typer.Typer(
 )
 PARTS = (
     run, demo, enqueue, tickets, signals, similar, people, hands, agents, numbers, cost, try_agent, work, teams,
-    audit, housekeeping, simulate, stub_llm,
+    knowledge, audit, housekeeping, simulate, stub_llm,
 )  # fmt: skip
 for part in PARTS:
     part.add(app)

@@ -6,13 +6,15 @@ equality that could not join by itself: the types differ, the other is completed
 
 from __future__ import annotations
 
-from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 
-from shiftlead.agents.knowledge import Index, Section, hit, section_of, words, worth_of
+from shiftlead.agents.knowledge_rank import corpus_of
+from shiftlead.agents.knowledge_rank import rank as by_words
 from shiftlead.queues.desk import Desk
 from shiftlead.queues.joining import marks_of_links
+from shiftlead.queues.knowledge_passage import Found, Passage, stems_of
+from shiftlead.queues.knowledge_words import words
 from shiftlead.queues.lifecycle import Queue
 from shiftlead.queues.reserved import RESERVED
 from shiftlead.queues.ticket import Ticket
@@ -94,33 +96,35 @@ def rank(ticket: Ticket, others: Iterable[Ticket], *, limit: int = 5) -> list[Si
     known = {t.id: t for t in others if t.id != ticket.id and t.parent is None and t.type not in RESERVED}
     for ancestor in ticket.lineage:
         known.pop(ancestor, None)
-    asked = Counter(words(f"{ticket.title} {ticket.body[:MOST_TEXT]}"))
-    sections = tuple(_section(t, asked) for t in known.values())
-    found_in = Counter(word for section in sections for word in section.counts)
-    mean = sum(s.length for s in sections) / len(sections) if sections else 1.0
-    index = Index((), sections, dict(found_in), mean or 1.0)
-    worth = {word: worth_of(index, word) for word in asked}
+    text = f"{ticket.title} {ticket.body[:MOST_TEXT]}"
+    asked = set(words(text))
+    passages = [_passage(t, asked) for t in known.values()]
+    corpus = corpus_of(passages)
+    length = sum(p.length for p in passages)
+    alike = {
+        r.passage.source: r
+        for r in by_words(text, Found(tuple(passages), corpus.seen, corpus.parts, length))
+        if len(r.matched) > 1 and r.covers >= LEAST
+    }
     links = _links(ticket)
     ranked: list[tuple[bool, float, Similar]] = []
-    for section in sections:
-        other, found = known[section.page], hit(index, section, asked, worth)
+    for ticket_id, other in known.items():
+        found = alike.get(ticket_id)
         shared = bool(links) and not links.isdisjoint(_links(other))
-        alike = found is not None and len(found.matched) > 1 and found.confidence >= LEAST
-        if not shared and not alike:
+        if not shared and found is None:
             continue
         score = found.score if found is not None else 0.0
-        telling = sorted(found.matched, key=lambda w: -worth[w])[:MOST_WORDS] if found is not None else []
+        telling = sorted(found.matched, key=lambda w: -corpus.worth(w))[:MOST_WORDS] if found is not None else []
         why = [*(["same link"] if shared else []), *telling]
         ranked.append((shared, score, Similar(other.number, score, other.title, str(other.state), why)))
     ranked.sort(key=lambda r: (not r[0], -r[1], r[2].number))
     return [found for _, _, found in ranked[:limit]]
 
 
-def _section(ticket: Ticket, asked: Counter[str]) -> Section:
-    """A ticket as a section of which only the words that are asked for are kept."""
-    whole = section_of(ticket.id, ticket.title, ticket.body[:MOST_TEXT])
-    counts = Counter({word: whole.counts[word] for word in asked if word in whole.counts})
-    return Section(whole.page, whole.heading, "", counts, whole.length)
+def _passage(ticket: Ticket, asked: set[str]) -> Passage:
+    """A ticket as a passage of which only the words that are asked for are kept."""
+    whole = stems_of(ticket.title, ticket.body[:MOST_TEXT])
+    return Passage("ticket", ticket.id, "", "", tuple(word for word in whole if word in asked), len(whole))
 
 
 def _links(ticket: Ticket) -> set[str]:

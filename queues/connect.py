@@ -13,6 +13,7 @@ from shiftlead.config.team import Team, load_team
 
 from .desk import Desk
 from .keys import Keys
+from .knowledge_index import KnowledgeIndex
 from .ledger import Ledger
 from .recorded import Recorded
 from .refusals import RefusalCounter
@@ -28,6 +29,7 @@ class Connections:
     _desks: dict[str, Desk] = field(default_factory=dict)
     _recorded: list[Recorded] = field(default_factory=list)
     _counters: list[RefusalCounter] = field(default_factory=list)
+    _knowledge: dict[str, KnowledgeIndex] = field(default_factory=dict)
     _client: redis.Redis | None = None
     _ledger: Ledger | None = None
     _clock: ServerClock | None = None
@@ -79,8 +81,17 @@ class Connections:
             self._desks[name] = desk
         return self._desks[name]
 
+    def knowledge(self, name: str | None = None) -> KnowledgeIndex:
+        """The index of what a team knows. It is built when it is first searched."""
+        name = name or self.settings.team
+        if name not in self._knowledge:
+            self._knowledge[name] = KnowledgeIndex(self.ledger, name, self.team(name).folder, self.settings.data)
+        return self._knowledge[name]
+
     def close(self) -> None:
         """Close what was opened."""
+        for index in self._knowledge.values():
+            index.close()
         for counter in self._counters:
             counter.close()
         for recorded in self._recorded:

@@ -5,7 +5,8 @@ family is erased together. In this order, and each step may be repeated:
 
   1. one commit: a line `erase` with who and why, and documents without texts, in Redis and on their way to SQL
   2. wait until SQL has them: what is still on its way would bring texts back
-  3. SQL: the texts of earlier lines, senders' keys, lines in quarantine; then the database's own leftovers
+  3. SQL: the texts of earlier lines, senders' keys, lines in quarantine, the knowledge index; then the database's own
+     leftovers
   4. Redis: senders' keys, and its file of past commands; then the file of notices
 
 A crash leaves the steps after it undone; the same command again does them. A rebuild reads SQL, so nothing comes back.
@@ -28,6 +29,7 @@ from .desk import Desk
 from .effects import Effects
 from .erase_notices import erase_notices
 from .errors import BadInput, NotFound, NotRecorded, Refused, Unavailable
+from .knowledge_index import KnowledgeIndex
 from .layout import digest_of
 from .ledger import Ledger
 from .ledger_erase import ERASE, clean, erase_texts, file_bytes, mentions
@@ -106,6 +108,7 @@ def erase(
     done.lines, done.keys, done.quarantined = in_sql.lines, in_sql.keys, in_sql.quarantined
     Effects(ledger, desk.team.team, desk.clock).erase(ids, at=at)
     Spending(ledger, desk.team.team).erase(ids)
+    _forget_lessons(desk, ledger, ids)
     whole = file_bytes(ledger.engine) <= VACUUM_UP_TO if vacuum is None else vacuum
     done.left += clean(ledger.engine, whole=whole)
     _forget_keys(desk, in_sql.digests)
@@ -203,6 +206,15 @@ def _commit(desk: Desk, ledger: Ledger, tickets: Sequence[Ticket], actor: str, r
         if desk.recorded is None or time.monotonic() >= deadline:
             raise NotRecorded(tickets[0].number, desk.settings.record_timeout_s)
         time.sleep(0.01)
+
+
+def _forget_lessons(desk: Desk, ledger: Ledger, ids: Sequence[str]) -> None:
+    """What the tickets taught."""
+    index = KnowledgeIndex(ledger, desk.team.team, desk.team.folder, desk.settings.data)
+    try:
+        index.forget(ids)
+    finally:
+        index.close()
 
 
 def _forget_keys(desk: Desk, digests: Sequence[str]) -> None:
