@@ -12,7 +12,7 @@ from typing import Any
 
 __all__ = ["erase_notices"]
 
-TEXTS = ("title", "text", "body", "summary", "reason")
+TEXTS = ("title", "text", "body", "summary", "reason", "customer", "says")
 
 
 def erase_notices(file: Path, numbers: set[str]) -> int:
