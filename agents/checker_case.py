@@ -23,10 +23,11 @@ from .knowledge import Knowledge
 from .one_reply import bare
 from .policy import Refund, refund_of
 
-__all__ = ["Case", "Flaw", "Looked", "case_of", "sentences"]
+__all__ = ["CUSTOMER_NAME", "Case", "Flaw", "Looked", "case_of", "sentences"]
 
 SENTENCE = re.compile(r"\n+|(?<=[.!?])[”\"')]?\s+(?=[\"“('#]?[A-Z0-9])")
 ID_NAME = re.compile(r"^([a-z]{2,})(?:_[a-z]+)+_\d+$")
+CUSTOMER_NAME = r"^customer_id: .*\nname: "  # as get_customer tells it; what an order holds has a name, too
 NO_REFUND = Refund()
 MOST_TEXT = 60_000  # characters of one source that are looked through
 FROM_TICKET = ("title", "body", "reporter", "customer", "component", "number")
@@ -170,7 +171,7 @@ def _tier(context: dict[str, Any], tool: str) -> str:
 
 def _names(customer: str, reporter: str, tool: str) -> frozenset[str]:
     """By which a customer can be greeted: `sofia_li_9219` is Sofia."""
-    told = re.findall(r"^name: (\D+)$", tool, re.M)
+    told = re.findall(rf"{CUSTOMER_NAME}([^\d\n]+)$", tool, re.M)
     found = [*told, *(n for n in (customer, reporter) if "@" not in n)]
     found = [m[1] if (m := ID_NAME.match(name.strip().lower())) else name for name in found]
     return frozenset(word.lower() for name in found for word in re.findall(r"[^\W\d_]{2,}", name))

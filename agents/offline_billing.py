@@ -187,9 +187,10 @@ def _refunded(work: Work, done: dict[str, Any]) -> Report:
 
 
 def _credited(work: Work, done: dict[str, Any]) -> Report:
-    told = f"{done['currency']} {done['amount']:.2f}, {done['credit_in_all']:.2f} in all"
+    told = f"{done['currency']} {done['amount']:.2f} for {done['reason'].partition(':')[0]}"
+    in_all = f"Your credit is {done['currency']} {done['credit_in_all']:.2f} in all."
     return Resolved(
-        reply=letter(work, f"We are sorry for the trouble. A credit is on your account now: {told}."),
+        reply=letter(work, f"We are sorry for the trouble. A credit is on your account now: {told}. {in_all}"),
         summary=f"credited {told} (offline brain)",
         evidence=[f"issue_credit: {told}", *closing(work)],
     )

@@ -18,7 +18,7 @@ from dataclasses import replace
 
 from .agent import Blocked, Report, Resolved, Work
 from .checker import CHECKS, draft_of, look
-from .checker_case import Case, case_of, sentences
+from .checker_case import CUSTOMER_NAME, Case, case_of, sentences
 from .checker_complete import orders_in
 from .checker_tone import SHOUTED, UNKIND, manner_of
 from .cues import cut
@@ -109,7 +109,7 @@ def _hello(case: Case) -> str:
 
 
 def _first_name(case: Case) -> str:
-    told = re.search(r"^name: (\w+)", case.sources.get("tool", ""), re.M)
+    told = re.search(rf"{CUSTOMER_NAME}(\w+)", case.sources.get("tool", ""), re.M)
     if told:
         return told[1].capitalize()
     customer = re.search(r"^(\w*?)(?:_|$)", next(iter(sorted(case.names)), ""))

@@ -9,8 +9,9 @@ from typing import Any
 import pytest
 import sqlalchemy as sa
 
-from shiftlead.agents.agent import Report, Work
+from shiftlead.agents.agent import Report, Resolved, Work
 from shiftlead.agents.billing_tables import CHANGE, CUSTOMER, ORDER, SUBSCRIPTION, Billing
+from shiftlead.agents.brain_check import load_brain
 from shiftlead.agents.execution import Runner
 from shiftlead.coordinator.standing_in import PATIENCE_S
 from shiftlead.coordinator.why import explain
@@ -183,6 +184,32 @@ def test_credits_payment_methods_and_subscriptions_are_settled_with_the_tools(de
     assert desk.value(CUSTOMER.c.credit, GOLD) == 4_000 + 5_001
 
 
+def test_every_reply_is_looked_at_before_it_leaves_and_set_right_where_it_fails(desk: SupportDesk) -> None:
+    """SD-01, SD-07, SD-08: by somebody else; one that does not say its order is revised and looked at again."""
+
+    class Forgetful:
+        def handle(self, work: Work) -> Report:
+            again = brain.handle(work)
+            if work.ticket.checks or not isinstance(again, Resolved):
+                return again
+            return again.model_copy(update={"reply": again.reply.replace(f"order {CAMERA}", "your order")})
+
+    brain = load_brain(desk.team, "bela_billing", desk.settings)
+    desk.runners["bela_billing"] = Runner(desk.desk, {"bela_billing": Forgetful()}, "bela@w1", lambda: None)
+    ticket = desk.writes(GOLD, f"Order {CAMERA} came late. I think a credit of $40 to my account is fair.")
+    moves = [line.move for line in desk.desk.history(ticket.id)]
+    assert moves.count("submit") == 2 and moves.count("send_back") == 1
+    back = next(line for line in desk.desk.history(ticket.id) if line.move == "send_back")
+    assert (back.agent, back.detail["failed_checks"]) == ("quinn_quality", ["complete"])
+    assert CAMERA.lstrip("#") in reply(ticket) and "USD 40.00" in reply(ticket) and "Hello Sofia" in reply(ticket)
+    verdict = desk.desk.history(ticket.id)[-1].detail["review"]
+    assert (verdict["by"], verdict["needs_revision"]) == ("quinn_quality", False)
+    evidence = {f["check"]: " ".join(f["evidence"]) for f in verdict["findings"]}
+    assert set(evidence) == {"tone_appropriate", "policy_compliant", "no_hallucinations", "complete"}
+    assert "issue_credit was done" in evidence["policy_compliant"] and "amount 40.00" in evidence["no_hallucinations"]
+    assert (desk.value(CUSTOMER.c.credit, GOLD), desk.changes()) == (4_000, 1), "what was done is not done again"
+
+
 def test_goods_that_went_back_are_refunded_by_billing_and_told_by_returns(desk: SupportDesk) -> None:
     """SD-01, EN-08: one customer, one answer."""
     ticket = desk.writes(YUSUF, f"I sent order {BOUGHT} back last week with the return label, where is my money?")
@@ -253,20 +280,6 @@ def test_a_specialist_that_fails_twice_leaves_the_ticket_to_whoever_stands_in(de
     assert ticket.failures == {"sven_shipping": 2}
     assert (ticket.state, ticket.assigned_to) == (State.RESOLVED, "fay_fallback")
     assert desk.desk.find(ticket.children[0]).type == "promise"
-
-
-def test_every_reply_is_looked_at_before_it_leaves_and_revised_where_it_lacks_something(desk: SupportDesk) -> None:
-    """SD-01, SD-07, SD-08: the last step before the reply; the second version was looked at, too."""
-    ticket = desk.writes(GOLD, f"Order {CAMERA} came late. I think a credit of $40 to my account is fair.")
-    moves = [line.move for line in desk.desk.history(ticket.id)]
-    assert (ticket.assigned_to, moves.count("submit"), moves.count("send_back")) == ("bela_billing", 2, 1)
-    assert CAMERA.lstrip("#") in reply(ticket) and "USD 40.00" in reply(ticket)
-    verdict = desk.desk.history(ticket.id)[-1].detail["review"]
-    assert (verdict["by"], verdict["needs_revision"]) == ("quinn_quality", False)
-    evidence = {f["check"]: " ".join(f["evidence"]) for f in verdict["findings"]}
-    assert set(evidence) == {"tone_appropriate", "policy_compliant", "no_hallucinations", "complete"}
-    assert "issue_credit was done" in evidence["policy_compliant"] and "amount 40.00" in evidence["no_hallucinations"]
-    assert desk.changes() == 1  # revised, not done again
 
 
 def test_a_promise_of_the_european_night_is_kept_where_it_is_day(desk: SupportDesk) -> None:
