@@ -51,7 +51,7 @@ KEPT = (
     "attempts", "last_op", "created_at", "updated_at", "due", "ready_at", "assigned_at", "closed_at", "not_before",
     "claim_by", "lease_until", "ladder", "ladder_at", "accept_by", "expires_at", "waits_until", "trace_id",
     "merged_into", "behind", "weight", "ladder_left", "withheld", "looks_left", "first_reply_at", "escalations",
-    "aided", "brought_by",
+    "aided", "brought_by", "failures", "flow",
 )  # fmt: skip
 NOT_REACHED = (
     "backups and copies of the data folder, logs, what was sent to people, agents, models and other systems, "

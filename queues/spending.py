@@ -21,13 +21,14 @@ from pydantic import BaseModel, Field
 from .allowance import Amount
 from .ledger import Ledger
 from .ledger_database import upsert
+from .ledger_erase import ERASE
 from .ledger_tables import METADATA
 
 __all__ = [
     "BILLION", "BY", "By", "Cost", "Costs", "Spending", "Step", "TicketCost", "day_of", "in_billionths",
 ]  # fmt: skip
 
-SPENDING = METADATA.tables["spending"]
+SPENDING, EVENT = METADATA.tables["spending"], METADATA.tables["event"]
 KEY = ("team", "ticket_id", "life", "token")
 BILLION = 1_000_000_000
 By = Literal["step", "ticket", "agent", "day", "model", "prompt"]
@@ -106,10 +107,17 @@ class Spending:
         )
 
     def write(self, steps: Sequence[Step]) -> None:
-        """Write the steps, each over its own earlier row, in one transaction."""
+        """Write the steps, each over its own earlier row, in one transaction.
+
+        A turn may go on when its ticket was cancelled and erased: its summary does not come back.
+        """
         rows = [asdict(s) | {"team": self.team, "models": json.dumps(s.models) if s.models else ""} for s in steps]
         if rows:
             with self._engine.connect().execution_options(writes=True) as connection, connection.begin():
+                erased = self._erased(connection, [s for s in steps if s.summary])
+                for row in rows:
+                    if row["life"] <= erased.get(row["ticket_id"], 0):
+                        row["summary"] = ""
                 connection.execute(self._write, rows)
 
     def of(self, *ticket_ids: str) -> list[Step]:
@@ -180,6 +188,17 @@ class Spending:
         with self._engine.connect().execution_options(writes=True) as connection, connection.begin():
             parts = [ticket_ids[start : start + PART] for start in range(0, len(ticket_ids), PART)]
             return sum(connection.execute(query.where(SPENDING.c.ticket_id.in_(part))).rowcount for part in parts)
+
+    def _erased(self, connection: sa.Connection, steps: Sequence[Step]) -> dict[str, int]:
+        """The last life whose texts were erased, of those of the tickets that had any."""
+        ids, found = list({step.ticket_id for step in steps}), dict[str, int]()
+        query = sa.select(EVENT.c.ticket_id, sa.func.max(EVENT.c.life)).where(
+            EVENT.c.team == self.team, EVENT.c.move == ERASE
+        )
+        for start in range(0, len(ids), PART):
+            mine = query.where(EVENT.c.ticket_id.in_(ids[start : start + PART])).group_by(EVENT.c.ticket_id)
+            found |= {row[0]: row[1] for row in connection.execute(mine)}
+        return found
 
     def _by_model(self, since: float) -> list[Cost]:
         """A step may have asked several models: each call counts for its own, the run for each of them."""

@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import threading
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -25,16 +25,20 @@ from shiftlead.queues import erasing
 from shiftlead.queues.desk import Desk
 from shiftlead.queues.erasing import KEPT, TOMBSTONE, erase, tombstone
 from shiftlead.queues.errors import BadInput, NotRecorded, Refused
+from shiftlead.queues.flow_steps import begin
 from shiftlead.queues.ledger import Ledger
 from shiftlead.queues.ledger_tables import METADATA
 from shiftlead.queues.ledger_verify import verify
 from shiftlead.queues.ledger_writer import LedgerWriter
 from shiftlead.queues.lifecycle import State
+from shiftlead.queues.outcomes import Feedback, record_outcome
 from shiftlead.queues.rebuild import rebuild
 from shiftlead.queues.recorded import Recorded
 from shiftlead.queues.refusals import RefusalCounter
 from shiftlead.queues.report import HandOff, Packet, Resolved
 from shiftlead.queues.retention import Retention
+from shiftlead.queues.review import Review
+from shiftlead.queues.spending import Spending, Step
 from shiftlead.queues.ticket import Draft, Ticket
 from tests.conftest import running_server
 from tests.desks import a_new_ticket, a_working_ticket, assigned, triaged
@@ -211,6 +215,22 @@ def test_an_erasure_that_was_broken_off_is_completed_by_the_same_command(
     assert moves.count("erase") == 1, "it is told once"
 
 
+def test_a_turn_that_goes_on_after_the_erasure_brings_no_summary_back(office: Office) -> None:
+    """EN-15, TP-10: the brain of a cancelled ticket thinks on, and each call writes its step. What it took stays."""
+    ticket, _ = a_told_story(office)
+    record_outcome(office.desk, ticket.id, Feedback(csat=1, comment=WORD), actor="person:ann")
+    spending = Spending(office.ledger, TEAM)
+    step = Step(ticket.id, ticket.life, 1, ticket.number, ticket.trace_id, "iris_support", 1.0, "2027-01-15")
+    spending.write([replace(step, calls=1, summary=WORD)])
+    erase(office.desk, ticket.number, **ANN)
+    spending.write([replace(step, calls=2, summary=WORD), replace(step, token=2, calls=1, summary=WORD)])
+    assert [(s.calls, s.summary) for s in spending.of(ticket.id)] == [(2, ""), (1, "")]
+    assert office.found_in() == set()
+    again = replace(step, life=ticket.life + 1, summary="of its next life")
+    spending.write([again])
+    assert again in spending.of(ticket.id)
+
+
 def test_an_erasure_waits_until_the_ledger_has_what_is_on_its_way(office: Office) -> None:
     """EN-15: otherwise the writer would bring the texts back after they were erased."""
     ticket, _ = a_told_story(office)
@@ -291,12 +311,22 @@ def test_a_field_that_is_not_named_is_a_text() -> None:
     """EN-15: whoever adds a field to a ticket must say that it is no text, or it is erased."""
     texts = {
         "title", "body", "reporter", "customer", "urgency", "summary", "component", "links", "context", "packet",
-        "answers", "step", "steps", "checks", "waits_for", "result", "reason", "marks", "joined",
+        "answers", "step", "steps", "checks", "waits_for", "result", "reason", "marks", "joined", "review",
     }  # fmt: skip
     assert set(Ticket.model_fields) - set(KEPT) == texts
 
     full = Ticket(id="1", number="T-2026-001", team=TEAM, result={"kind": "resolved", "reply": WORD}, reason=WORD)
     assert tombstone(full, reason="r").result == {"kind": "resolved"}
+    judged = full.changed(review=Review(authors=["ann"], needs=["billing"], verdict={"notes": WORD}))
+    assert tombstone(judged, reason="r").review == Review(authors=["ann"], needs=["billing"])
+
+
+def test_an_erased_ticket_of_a_pipeline_can_be_reopened_where_it_was(desk: Desk) -> None:
+    """EN-15, EN-08: which steps there are is the team's, no text of the ticket."""
+    team = load_team("triage_pipeline", desk.settings)
+    ticket = Ticket(id="1", number="T-2026-001", team=team.team, flow=begin(team.flows[0]), failures={"ann": 1})
+    left = tombstone(ticket, reason="r")
+    assert (left.flow, left.failures) == (ticket.flow, {"ann": 1})
 
 
 def test_the_command_line_erases_and_shows_refusals(office: Office, monkeypatch: pytest.MonkeyPatch) -> None:
