@@ -64,8 +64,13 @@ def edit(
 ) -> Change:
     """What a ticket says is set right; `values` is what follows from it, as a new due time."""
     before = {k: getattr(ticket, k) for k in changes}
+    after = changes | values
+    if ticket.review is not None and ticket.in_review and "needs" in changes:  # of its next author, not of its judge
+        before["needs"] = ticket.review.needs
+        review = ticket.review.model_copy(update={"needs": changes["needs"]})
+        after |= {"review": review, "needs": ticket.needs, "named": ticket.named}
     return changed(
-        ticket, Move.EDIT, actor, now, epoch, ticket.state, values=changes | values, reason=reason,
+        ticket, Move.EDIT, actor, now, epoch, ticket.state, values=after, reason=reason,
         detail={"changed": changes, "before": before},
     )  # fmt: skip
 
@@ -98,12 +103,18 @@ def merge(ticket: Ticket, into: Ticket, *, actor: str, reason: str, now: float, 
 def reassign(
     ticket: Ticket, *, to: str | None, needs: Sequence[str], actor: str, reason: str, now: float, epoch: int
 ) -> Change:
-    """A person gives it to somebody else: to `to`, or to whoever can `needs`."""
+    """A person gives it to somebody else: to `to`, or to whoever can `needs`.
+
+    In review `to` judges the reply. Whoever can `needs` writes one, unless these are what its judge must have.
+    """
     values: dict[str, Any] = {
         "named": to, "prefers": None, "ready_at": now, "not_before": None, "reason": reason, "behind": False,
     }  # fmt: skip
     if needs:
         values["needs"] = list(needs)
+        if ticket.review is not None and ticket.in_review and not set(ticket.needs) <= set(needs):
+            values |= ticket.review.model_dump(include={"excluded", "step"})
+            values["review"] = ticket.review.model_copy(update={"open": False})
     detail = {"to": to} if to else {"needs": list(needs)}
     return changed(ticket, Move.REASSIGN, actor, now, epoch, State.READY, values=values, reason=reason, detail=detail)
 

@@ -11,6 +11,7 @@ Only what a customer reads is looked at: no approval, no brief, no part of anoth
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import Any
 
 from shiftlead.config.team import Check
@@ -70,8 +71,7 @@ def reviewed(ticket: Ticket, report: Reviewed, asked: Asked, at: dict[str, Any])
     if report.passed:
         draft = Resolved.model_validate(ticket.result)
         return leaves(ticket, draft, review.author, asked, at, **moves.judged(ticket, report))
-    rounds = asked.team.check.rounds if asked.team.check else USUAL_ROUNDS
-    if ticket.round + 1 >= rounds:
+    if ticket.round + 1 >= _rounds(asked):
         failed = ", ".join(report.failed_checks)
         return _to_a_decider(ticket, report, f"{ticket.round + 1} reviews failed, the last for {failed}", asked, at)
     # Whoever wrote it goes on with it if he could do it by himself; else it is his by name.
@@ -107,7 +107,7 @@ def _decides(agent: str | None, asked: Asked) -> bool:
 
 
 def _to_a_decider(ticket: Ticket, report: Reviewed, reason: str, asked: Asked, at: dict[str, Any]) -> list[Change]:
-    """The rounds are used up. The reply stands on the ticket, with what was found wrong with it."""
+    """The rounds are used up, or nobody can judge it. The reply stands on the ticket, with what was found wrong."""
     authors = ticket.review.authors if ticket.review else []
     able = [a for a in asked.team.decision_makers() if a not in (*authors, *ticket.excluded)]
     able.sort(key=lambda a: (not asked.team.agents[a].human, a == ticket.assigned_to))
@@ -116,7 +116,13 @@ def _to_a_decider(ticket: Ticket, report: Reviewed, reason: str, asked: Asked, a
         ended = moves.judged(ticket, report) | {"checks": report.failed_checks, "last_op": moves.report_op(ticket)}
         return [moves.fail(ticket, reason=why, actor=f"agent:{ticket.assigned_to}", **at, **ended)]
     why = f"{reason}; {able[0]} decides"
-    return [moves.send_back(ticket, report, prefers=None, named=able[0], reason=why, **at)]
+    change = moves.send_back(ticket, report, prefers=None, named=able[0], reason=why, **at)
+    last = max(change.after.round, _rounds(asked))  # its word is not looked at again, however early it was asked
+    return [replace(change, after=change.after.changed(round=last))]
+
+
+def _rounds(asked: Asked) -> int:
+    return asked.team.check.rounds if asked.team.check else USUAL_ROUNDS
 
 
 def _over(ticket: Ticket, report: Report, asked: Asked, at: dict[str, Any]) -> list[Change]:

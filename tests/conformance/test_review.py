@@ -197,6 +197,44 @@ def test_a_checker_that_gives_up_closes_nothing(crew: Make) -> None:
     assert floor.report(again.id, Failed(error="a timeout", retryable=True)).in_review
 
 
+def test_who_decides_instead_of_a_checker_has_the_last_word(crew: Make) -> None:
+    """SD-08, I10: however early it was asked; the same checker would only give up again, and the ticket fail."""
+    floor = crew("{rounds: 3}")
+    ticket = submitted(floor)
+    floor.report(ticket.id, Failed(error="the page is gone"))
+    done = floor.report(ticket.id, Resolved(reply="my word"))
+    assert (done.state, done.assigned_to, done.in_review) == (State.RESOLVED, "zoe", False)
+
+
+def test_what_a_ticket_in_review_needs_is_set_right_for_its_next_author(crew: Make) -> None:
+    """EN-08, SD-07: an edit does not take it away from its checker, and the verdict does not undo the edit."""
+    floor = crew()
+    ticket = submitted(floor)
+    edited = floor.desk.edit(ticket.id, {"needs": ["decision"]}, actor="person:lead", reason="not about money")
+    assert (edited.needs, edited.assigned_to, edited.in_review) == (["quality_check"], "quinn", True)
+    line = floor.desk.history(ticket.id)[-1]
+    assert line.detail == {"changed": {"needs": ["decision"]}, "before": {"needs": ["billing"]}}
+    back = floor.report(ticket.id, NO)
+    assert back.needs == ["decision"] and (back.prefers or back.named) in ("ann", "ben")
+
+
+def test_a_person_gives_a_ticket_in_review_to_whoever_writes_another_reply(crew: Make) -> None:
+    """EN-08: who has it then works on it, and does not hear that it is in review; the new reply is looked at, too."""
+    floor = crew()
+    ticket = submitted(floor)
+    given = floor.desk.reassign(ticket.id, needs=["billing"], actor="person:lead", reason="not for quinn")
+    assert (given.in_review, given.excluded, given.step, given.round) == (False, [], "", 0)
+    floor.run()
+    author = floor.desk.find(ticket.id).assigned_to
+    assert author in ("ann", "ben")
+    again = floor.report(ticket.id, Resolved(reply="another"))
+    assert again.in_review and again.review is not None and again.review.author == author
+    floor.desk.reassign(ticket.id, needs=["quality_check"], actor="person:lead", reason="another judge")
+    floor.run()
+    assert floor.desk.find(ticket.id).in_review
+    assert floor.report(ticket.id, YES).assigned_to == author
+
+
 def test_without_a_checker_the_ladder_looks_after_the_reply(crew: Make) -> None:
     """I11: whoever it gives it to judges it; `why` says what it waits for."""
     floor = crew(present=("ann", "ben", "zoe"))
