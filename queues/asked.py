@@ -100,15 +100,19 @@ def beyond_budget(ticket: Ticket, report: Report, asked: Asked) -> list[Change]:
     """The ticket's budget is used up (EN-12): a decision-maker who costs nothing ends it, a person before a program.
 
     Where there is none it waits for a person, who may reassign it, cancel it or give it more. It never fails for want
-    of money, and it never comes back by itself to whoever used it up.
+    of money, and it never comes back by itself to whoever used it up. Who else may answer an approval says its gate,
+    not a budget: it waits, and expires as every approval.
     """
     at: dict[str, Any] = {"held": asked.held, "now": asked.now, "epoch": asked.epoch}
     reason = report.error if isinstance(report, Failed) else "the budget is used up"
     agents, actor = asked.team.agents, f"agent:{ticket.assigned_to}"
     never = {ticket.assigned_to, ticket.asked_by, *ticket.excluded}
     deciders = [n for n in asked.team.decision_makers() if n not in never]
-    free = [n for n in deciders if agents[n].human] + [n for n in deciders if agents[n].brain != "openai"]
-    if free:
+    free = [n for n in deciders if agents[n].human]
+    me = agents.get(ticket.assigned_to or "")
+    if me is None or me.brain == "openai" or ticket.assigned_to not in asked.team.decision_makers():
+        free += [n for n in deciders if agents[n].brain != "openai"]
+    if free and ticket.type != "approval":
         to = free[0]
         why, op = f"{reason}; {to} ends it", moves.report_op(ticket)
         return [moves.give_back(ticket, reason=why[:1000], actor=actor, named=to, last_op=op, **at)]

@@ -39,6 +39,7 @@ from shiftlead.queues.keys import Keys
 from shiftlead.queues.ledger import Ledger
 from shiftlead.queues.lifecycle import State
 from shiftlead.queues.presence import Presence
+from shiftlead.queues.report import AskHuman, Failed
 from shiftlead.queues.spending import Spending, Step
 from shiftlead.queues.spending_writer import SpendingWriter
 from shiftlead.queues.ticket import Ticket
@@ -309,6 +310,22 @@ def test_where_every_decision_maker_costs_money_it_waits_for_a_person(tmp_path: 
     shop.close()
 
 
+def test_a_budget_never_chooses_who_answers_an_approval(tmp_path: Path, stub: StubLlm) -> None:
+    """EN-12, I23: its gate has chosen. It waits for a person, who may answer it, and expires as every approval."""
+    shop = Shop(tmp_path, stub, "{ticket: {tokens: 10}}")
+    asks = assigned(shop.desk, shop.ticket(), "tom")
+    held = shop.desk.claim(asks.id, "tom", "w")
+    waits = shop.desk.report(held.id, held.token, AskHuman(action="refund", why="?", to="mia"), agent="tom")
+    approval = triaged(shop.desk, shop.desk.find(waits.awaits[0]), needs=("help",), named="mia")
+    assert shop.work(approval) == "over budget"
+    now = shop.now(approval)
+    assert now.state is State.WAITING and now.named != "boss" and now.waits_for.startswith("a person: ")
+    assert now.expires_at is not None
+    shop.desk.answer(approval.id, "approve", actor="person:ann", reason="fine")
+    assert shop.now(approval).state is State.RESOLVED
+    shop.close()
+
+
 def test_runs_are_counted_for_every_brain(tmp_path: Path, stub: StubLlm) -> None:
     """EN-12: the third turn of a ticket is for the decision-maker, who is let through; the team's day ends them all."""
     shop = Shop(tmp_path, stub, "{ticket: {runs: 2}, team: {runs: 4}}")
@@ -324,6 +341,20 @@ def test_runs_are_counted_for_every_brain(tmp_path: Path, stub: StubLlm) -> None
     shop.work(shop.ticket(), "tom")
     assert shop.work(shop.ticket(), "tom") == "busy"
     assert "team shop on 2027-01-15 (UTC) is 4 runs" in shop.desk.store.agent_states(["tom"])["tom"].reason
+    shop.close()
+
+
+def test_programs_that_decide_do_not_hand_a_used_up_budget_round(tmp_path: Path, stub: StubLlm) -> None:
+    """EN-12, I11: one that was let through and used it up itself is followed by a person, never by another program."""
+    shop = Shop(tmp_path, stub, "{ticket: {tokens: 10}}")
+    shop.desk.team = shop.team.model_copy(
+        update={"agents": shop.team.agents | {"chief": shop.team.agents["boss"]}}
+    )  # fmt: skip
+    ticket = assigned(shop.desk, shop.ticket(), "boss")
+    held = shop.desk.claim(ticket.id, "boss", "w")
+    used = Failed(error="the budget is used up", retryable=True)
+    now = shop.desk.over_budget(held.id, held.token, used, agent="boss")
+    assert now.state is State.WAITING and now.waits_for.startswith("a person: ")
     shop.close()
 
 
