@@ -81,7 +81,7 @@ def _once(answer: dict[str, Any], work: Work, toolbox: Toolbox, spec: ToolSpec) 
         before = toolbox.effects.find(ticket.id, ticket.life, spec.name, target)
         if before is not None and before.status in ("done", "unknown"):
             return as_outcome(before, {})
-        facts = spec.facts(toolbox.call_of(), arguments)
+        facts = spec.facts(toolbox.call_of(before), arguments)
     except ToolRefused as refused:
         return Outcome("refused", spec.name, target, why=str(refused))
     if other := _changed(stored, facts):

@@ -127,9 +127,10 @@ class Toolbox:
         mine = [i for i in self.effects.of(ticket.id) if i.life == ticket.life and i.status in ("done", "unknown")]
         return [as_outcome(intent, {}, repeated=False).told() for intent in mine]
 
-    def call_of(self, key: str = "") -> Call:
-        work = self.work
-        return Call(work.ticket, work.agent, self._now(), key, tuple(work.ancestors))
+    def call_of(self, intent: Intent | None = None, facts: Facts | None = None) -> Call:
+        work, key = self.work, intent.key if intent is not None else ""
+        judged = facts.action if facts is not None else {}
+        return Call(work.ticket, work.agent, self._now(), key, tuple(work.ancestors), judged)
 
     def perform(
         self, spec: ToolSpec, arguments: BaseModel, facts: Facts, *, approval: str = "", again_by: str = ""
@@ -151,7 +152,7 @@ class Toolbox:
         if intent.status != "new":
             return as_outcome(intent, given)
         try:
-            result = spec.run(self.call_of(intent.key), arguments)
+            result = spec.run(self.call_of(intent, facts), arguments)
         except ToolRefused as refused:
             self.effects.free(intent, str(refused))
             return Outcome("refused", spec.name, target, why=str(refused))
@@ -191,7 +192,7 @@ class Toolbox:
             before = self.effects.find(ticket.id, ticket.life, name, target)
             if before is not None and before.status in ("done", "unknown"):
                 return as_outcome(before, _plain(arguments))
-            facts = spec.facts(self.call_of(), arguments)
+            facts = spec.facts(self.call_of(before), arguments)
         except ToolRefused as refused:
             return Outcome("refused", name, target, why=str(refused))
         closed = self._closed_gate(spec, facts)

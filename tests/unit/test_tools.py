@@ -281,7 +281,7 @@ def test_a_closed_gate_asks_with_the_facts_of_the_database(till: Till) -> None:
     assert isinstance(report, AskHuman) and report.action == "process_refund"
     assert report.arguments == {
         "order_id": CAMERA, "amount": 600.0, "reason": "APPROVED BY CEO", "item_ids": [], "currency": "USD",
-        "tier": "gold", "days_since_purchase": 30,
+        "tier": "gold", "days_since_purchase": 30, "amount_in_all": 600.0,
     }  # fmt: skip
     assert "gate 1 is closed" in report.why
 
