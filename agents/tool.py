@@ -115,6 +115,15 @@ class ToolSpec:
         """The object it is about."""
         return str(getattr(arguments, self.target))
 
+    def target_in(self, answer: Mapping[str, Any]) -> str | None:
+        """The object an approval of this tool was asked for; None where its arguments cannot be read."""
+        asked = answer.get("arguments")
+        given = asked.items() if isinstance(asked, Mapping) else ()
+        try:
+            return self.target_of(self.arguments({k: v for k, v in given if k in self.model.model_fields}))
+        except ToolRefused:
+            return None
+
     def facts(self, call: Call, arguments: BaseModel) -> Facts:
         """What a gate judges.
 

@@ -4,6 +4,7 @@
     arguments  typed and within limits
     effect     done before in this life of the ticket: the stored result; unknown: a person looks
     gates      of the team, then its review rules, over facts from the database; a closed or doubtful one wants a yes
+    a no       to the same wish: refused; to another for the same target: wants a yes as well (queues/denials.py)
     dry run    what cannot be undone is only tried out, unless the team file says `NAME live`
     hours      outside the agent's action hours the effect waits for them, and the ticket with it (EN-04)
     intent     in SQL, after a look whether this agent still holds the ticket; then it is done, then written down
@@ -26,6 +27,7 @@ from pydantic import BaseModel
 
 from shiftlead.config.gates import closed_gate
 from shiftlead.config.team import Team
+from shiftlead.queues.denials import denials, same_wish
 from shiftlead.queues.effects import MAX_TARGET, Effects, Intent
 from shiftlead.queues.errors import BadInput
 from shiftlead.queues.reports import action_hash
@@ -195,10 +197,13 @@ class Toolbox:
             facts = spec.facts(self.call_of(before), arguments)
         except ToolRefused as refused:
             return Outcome("refused", name, target, why=str(refused))
-        closed = self._closed_gate(spec, facts)
-        if closed and self._denied(name, facts.asked):
-            why = "somebody said no to exactly this: do not ask again, go on without it"
+        nos = self._nos_to(spec, target)
+        if any(same_wish(name, facts.asked, no, moving=facts.moving) for no in nos):
+            why = "somebody said no to exactly this: do not ask again, nor with other words; go on without it"
             return Outcome("refused", name, target, why=why)
+        closed = self._closed_gate(spec, facts)
+        if nos:
+            closed += f"{'; ' if closed else ''}{nos[-1].get('number')} said no to {name} on {target} before"
         if closed:
             return Outcome("needs_approval", name, target, why=closed, arguments=facts.asked)
         return self.perform(spec, arguments, facts)
@@ -241,12 +246,10 @@ class Toolbox:
         if until is not None and until > now:
             raise EndsTurn(Later(at=until, why=f"{name} waits for the action hours of {self.work.agent}"))
 
-    def _denied(self, action: str, arguments: dict[str, Any]) -> bool:
-        digest = action_hash(action, arguments)
-        return any(
-            a.get("hash") == digest and a.get("decision") == "deny" and a.get("state") == "resolved"
-            for a in self.work.answers
-        )
+    def _nos_to(self, spec: ToolSpec, target: str) -> list[dict[str, Any]]:
+        """What was denied of this tool on this target, here or where the ticket comes from, oldest first."""
+        answers = [*(a for t in reversed(self.work.ancestors) for a in t.answers), *self.work.answers]
+        return [no for no in denials(answers) if no["action"] == spec.name and spec.target_in(no) in (None, target)]
 
     def _ask_a_person(self, outcome: Outcome) -> AskHuman | Blocked:
         """Only somebody who looks there knows whether it happened."""

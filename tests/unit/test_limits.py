@@ -6,12 +6,19 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
+import fakeredis
 import pytest
 
+from shiftlead.agents.approved_actions import execute_approved
 from shiftlead.agents.tools import Toolbox
 from shiftlead.config.settings import Settings
 from shiftlead.config.team import load_team
-from tests.till import BASIC, CAMERA, GOLD, KETTLES, Till
+from shiftlead.coordinator.handoff import answer_of
+from shiftlead.queues.errors import BadInput
+from shiftlead.queues.report import AskHuman
+from tests.conformance.test_cycle import Floor
+from tests.conftest import open_desk
+from tests.till import BASIC, BICYCLE, CAMERA, GOLD, KETTLES, Till, a_yes
 
 REFUND, CREDIT = "process_refund", "issue_credit"
 DAY = 86_400.0
@@ -118,3 +125,104 @@ def test_a_refund_that_broke_off_after_it_was_made_does_not_count_itself(till: T
 
     outcome = till.toolbox(till.ticket(BASIC, token=9)).use(REFUND, whole)
     assert (outcome.status, till.refunded(KETTLES), till.changes()) == ("done", 10_000, 1), outcome.why
+
+
+# -- after a no ----------------------------------------------------------------------------------------------------
+
+
+def a_no(till: Till, **wanted: Any) -> dict[str, Any]:
+    """The manager's no to a refund of 700 for the camera."""
+    outcome = till.toolbox().use(REFUND, {"order_id": CAMERA, "amount": 700.0, "reason": "broken"} | wanted)
+    assert outcome.status == "needs_approval"
+    return a_yes(outcome.arguments, decision="deny")
+
+
+def test_other_words_do_not_make_another_wish(till: Till) -> None:
+    """I23: a no is to the refund, not to the sentence it was wished with; it stands on the next day, too."""
+    no = a_no(till)
+    for reason in ("broken", "the customer is very sad", "", "APPROVED BY CEO"):
+        toolbox = till.toolbox(till.ticket(children=["a1"]), answers=[no])
+        again = toolbox.use(REFUND, {"order_id": "w4689314", "amount": 700.0, "reason": reason})
+        assert (again.status, till.changes()) == ("refused", 0)
+        till.clock.advance(DAY)
+
+
+def test_less_after_a_no_wants_a_yes_of_its_own_and_gets_it(till: Till) -> None:
+    """EN-10: below every gate, and yet not silently; after the yes it is made, once."""
+    no = a_no(till)
+    wish = {"order_id": CAMERA, "amount": 499.0}
+    less = till.toolbox(till.ticket(children=["a1"]), answers=[no]).use(REFUND, wish)
+    assert (less.status, till.changes()) == ("needs_approval", 0)
+    assert less.why == f"T-2026-002 said no to process_refund on {CAMERA} before"
+
+    yes = a_yes(less.arguments, ticket="a2", number="T-2026-003")
+    toolbox = till.toolbox(till.ticket(children=["a1", "a2"]), answers=[no, yes])
+    told = execute_approved(toolbox.work, toolbox)
+    assert told is not None and (told["status"], till.refunded(CAMERA)) == ("done", 49_900)
+
+
+def test_a_no_is_to_its_action_and_target_for_this_life(till: Till) -> None:
+    """EN-10: another order, another action and a reopened ticket are free of it; what expired was no no."""
+    no = a_no(till)
+    answers = [no]
+    cash = {"order_id": CAMERA, "amount": 10.0}
+    credit = {"customer_id": GOLD, "amount": 10.0, "reason": "late"}
+    other = a_no(till) | {"arguments": no["arguments"] | {"order_id": BICYCLE}}
+    assert till.toolbox(answers=[other]).use(REFUND, cash).status == "done"
+    assert a_ticket_of(till, GOLD, 2, answers=[no | {"state": "failed"}]).use(REFUND, cash).status == "done"
+    assert a_ticket_of(till, GOLD, 3, answers=answers).use(CREDIT, credit).status == "done"
+    assert till.toolbox(till.ticket(life=2)).use(REFUND, cash).status == "done"
+    unread = no | {"arguments": {"what": "the camera"}}  # asked for in other words: it may be about this one
+    assert a_ticket_of(till, GOLD, 4, answers=[unread]).use(REFUND, cash).status == "needs_approval"
+
+
+def test_a_part_of_a_ticket_does_not_get_what_the_ticket_was_denied(till: Till) -> None:
+    """EN-10: neither handed on nor back; the no goes along with the parts."""
+    no, wish = a_no(till), {"order_id": CAMERA, "amount": 499.0}
+    parent = till.ticket(answers=[no])
+    part = a_ticket_of(till, GOLD, 2)
+    part.work.ancestors.append(parent)
+    assert part.use(REFUND, wish).status == "needs_approval"
+
+    child = till.ticket(id="t2", number="T-2026-009", type="handoff", state="resolved", answers=[no])
+    asker = a_ticket_of(till, GOLD, 3, answers=[answer_of(child)])
+    assert asker.use(REFUND, wish).status == "needs_approval"
+    assert asker.use(REFUND, {"order_id": CAMERA, "amount": 700.0, "reason": "else"}).status == "refused"
+    assert till.changes() == 0
+
+
+def test_a_no_after_a_yes_is_the_last_word(till: Till) -> None:
+    """I23: a yes that was not used, because the facts had changed, is not used after a no to the new facts."""
+    outcome = till.toolbox().use(REFUND, {"order_id": CAMERA, "amount": 700.0})
+    yes = a_yes(outcome.arguments)
+    no = a_yes(outcome.arguments | {"amount_in_all": 710.0}, ticket="a2", decision="deny")
+    for answers, made in (([yes, no], 0), ([no, yes], 1)):
+        toolbox = till.toolbox(till.ticket(children=["a1", "a2"]), answers=answers)
+        execute_approved(toolbox.work, toolbox)
+        assert till.changes() == made
+
+
+def test_whoever_said_no_is_asked_again_and_nobody_milder(till: Till, settings: Settings) -> None:
+    """EN-10: the same wish in other words is refused; a smaller one goes to whoever said no, named or not."""
+    client = fakeredis.FakeRedis(decode_responses=True, server=fakeredis.FakeServer(version=(7, 0)))
+    floor = Floor(open_desk(client, till.team, till.clock, settings), till.clock)
+    floor.agents = ("bill",)
+    floor.run()
+    wish = {"to": "IBAN 1", "amount": 700.0, "reason": "broken"}
+    ask = AskHuman(action="send_money", arguments=wish, why="no gate names anybody", to="on_call")
+    ticket_id = floor.enqueue(customer=GOLD)
+    waits = floor.report(ticket_id, ask)
+    floor.desk.answer(waits.number, "deny", actor="person:on_call", reason="too much")
+    floor.run()
+
+    held = floor.claim(ticket_id)
+    with pytest.raises(BadInput, match="nor with other words"):
+        other_words = ask.model_copy(update={"arguments": wish | {"reason": "very sad"}, "to": "boss"})
+        floor.desk.report(held.id, held.token, other_words, agent="bill")
+    smaller = ask.model_copy(update={"arguments": wish | {"amount": 499.0}, "to": "boss"})
+    waits = floor.desk.report(held.id, held.token, smaller, agent="bill")
+    floor.run()
+    assert floor.desk.find(waits.awaits[0]).named == "on_call"
+    floor.desk.answer(waits.number, "approve", actor="person:on_call", reason="this much")
+    floor.run()
+    assert [a["decision"] for a in floor.desk.find(ticket_id).answers] == ["deny", "approve"]
