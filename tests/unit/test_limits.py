@@ -12,7 +12,7 @@ import pytest
 from shiftlead.agents.approved_actions import execute_approved
 from shiftlead.agents.tools import Toolbox
 from shiftlead.config.settings import Settings
-from shiftlead.config.team import load_team
+from shiftlead.config.team import check_team, load_team
 from shiftlead.coordinator.handoff import answer_of
 from shiftlead.queues.errors import BadInput
 from shiftlead.queues.report import AskHuman
@@ -226,3 +226,30 @@ def test_whoever_said_no_is_asked_again_and_nobody_milder(till: Till, settings: 
     floor.desk.answer(waits.number, "approve", actor="person:on_call", reason="this much")
     floor.run()
     assert [a["decision"] for a in floor.desk.find(ticket_id).answers] == ["deny", "approve"]
+
+
+# -- what a gate may judge -----------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("rule", "reads"),
+    [
+        ("has(steps.assess) && steps.assess.result.amount > 500.0", "`steps`"),
+        ('steps["assess"].result.risk == "low"', "`steps`"),
+        ('ticket.context.tier == "gold" || ticket["body"].contains("urgent")', "`ticket.context` and `ticket.body`"),
+        ('action.name == "deploy" && ticket.priority == "urgent" && customer.tier == "basic"', ""),
+    ],
+)
+@pytest.mark.parametrize("kind", ["gates", "review"])
+def test_a_gate_on_what_somebody_says_is_a_warning_with_its_line(
+    tmp_path: Path, rule: str, reads: str, kind: str
+) -> None:
+    """EN-10, I23: what agents or strangers write decides no gate, unless whoever wrote the file means it."""
+    file = tmp_path / "team.yaml"
+    file.write_text(
+        "team: small\nagents:\n  ann: {role: support, can: [work]}\n  zoe: {role: decision-maker, can: [approval]}\n"
+        f"routes:\n  - needs: [work]\n{kind}:\n  - approver: zoe\n    when: '{rule}'\n"
+    )
+    problems = [p for p in check_team(file, Settings(home=tmp_path)) if "gate reads" in p.message]
+    assert [(p.severity, p.line) for p in problems] == ([("warning", 9)] if reads else [])
+    assert all(f"reads {reads}, which" in p.message for p in problems)
