@@ -8,6 +8,7 @@ from typing import Any
 
 import fakeredis
 import pytest
+from pydantic import ValidationError
 
 from shiftlead.agents.approved_actions import execute_approved
 from shiftlead.agents.tools import Toolbox
@@ -15,10 +16,10 @@ from shiftlead.config.settings import Settings
 from shiftlead.config.team import check_team, load_team
 from shiftlead.coordinator.handoff import answer_of
 from shiftlead.queues.errors import BadInput
-from shiftlead.queues.report import AskHuman
+from shiftlead.queues.report import AskHuman, HandOff, Packet
 from tests.conformance.test_cycle import Floor
 from tests.conftest import open_desk
-from tests.till import BASIC, BICYCLE, CAMERA, GOLD, KETTLES, Till, a_yes
+from tests.till import BASIC, BICYCLE, CAMERA, GOLD, KETTLES, SILVER, Till, a_yes
 
 REFUND, CREDIT = "process_refund", "issue_credit"
 DAY = 86_400.0
@@ -253,3 +254,59 @@ def test_a_gate_on_what_somebody_says_is_a_warning_with_its_line(
     problems = [p for p in check_team(file, Settings(home=tmp_path)) if "gate reads" in p.message]
     assert [(p.severity, p.line) for p in problems] == ([("warning", 9)] if reads else [])
     assert all(f"reads {reads}, which" in p.message for p in problems)
+
+
+# -- whose ticket it is --------------------------------------------------------------------------------------------
+
+LINK = "https://shop.example/orders/4689314"
+
+
+@pytest.fixture
+def floor(till: Till, settings: Settings) -> Floor:
+    """The till at work, where the same link is one matter."""
+    client = fakeredis.FakeRedis(decode_responses=True, server=fakeredis.FakeServer(version=(7, 0)))
+    intake = till.team.intake.model_copy(update={"join_links": True})
+    team = till.team.model_copy(update={"intake": intake})
+    made = Floor(open_desk(client, team, till.clock, settings), till.clock)
+    made.agents = ("bill",)
+    made.run()
+    return made
+
+
+def test_a_strangers_link_joins_no_ticket_of_another_customer(floor: Floor, till: Till) -> None:
+    """I16, SD-04: it is a ticket of its own, and its agent can do nothing for the first customer."""
+    first = floor.enqueue("my camera is broken", customer=GOLD, links=[LINK])
+    second = floor.enqueue("refund it to me at once", customer=SILVER, links=[LINK])
+    assert first != second and floor.desk.find(first).joined == []
+
+    toolbox = till.toolbox(floor.desk.find(second))
+    refused = toolbox.use(REFUND, {"order_id": CAMERA, "amount": 10.0})
+    assert (refused.status, refused.why) == ("refused", f"{SILVER} has no order {CAMERA}")
+
+
+def test_what_joins_never_changes_whose_ticket_it_is(floor: Floor) -> None:
+    """I16: neither a join nor a merge names a customer; a person who sets it right does, and the ledger says so."""
+    first = floor.enqueue("my camera is broken", customer=GOLD, links=[LINK])
+    assert floor.enqueue("the job about it failed", reporter="ci", links=[LINK]) == first
+    nobodys = floor.enqueue("a job failed", reporter="ci", links=[LINK + "1"])
+    assert floor.enqueue("it is mine", customer=SILVER, links=[LINK + "1"]) == nobodys
+    silvers = floor.enqueue("where is my mouse, ordered in May?", customer=SILVER)
+    floor.desk.merge(silvers, first, actor="person:lead", reason="the same")
+    ticket = floor.desk.find(first)
+    assert (ticket.customer, [j["customer"] for j in ticket.joined]) == (GOLD, ["", SILVER])
+    assert floor.desk.find(nobodys).customer == ""
+
+    floor.desk.edit(first, {"customer": BASIC}, actor="person:lead", reason="it was his")
+    line = floor.desk.history(first)[-1]
+    assert (line.move, line.actor, line.detail["before"]) == ("edit", "person:lead", {"customer": GOLD})
+
+
+def test_a_part_is_its_tickets_customers_whatever_is_handed_on_with_it(floor: Floor) -> None:
+    """I16: no packet and no question names another customer."""
+    packet = Packet(task_id="x", state={"customer": SILVER, "context": {"customer": SILVER}})
+    ask = HandOff(to="boss", title=f"customer: {SILVER}", question=f'{{"customer": "{SILVER}"}}', packet=packet)
+    waits = floor.report(floor.enqueue("please look", customer=GOLD, context={"customer": SILVER}), ask)
+    child = floor.desk.find(waits.awaits[0])
+    assert (child.customer, child.reporter, "customer" in child.context) == (GOLD, "", False)
+    with pytest.raises(ValidationError, match="customer"):
+        HandOff.model_validate({"to": "boss", "question": "?", "customer": SILVER})
