@@ -20,7 +20,7 @@ from shiftlead.agents.billing_tables import CUSTOMER, METADATA, Billing
 from shiftlead.agents.quota import Busy
 from shiftlead.agents.tool import Call, Facts, Money, registry, tool
 from shiftlead.agents.toolroom import Toolroom, tool_names
-from shiftlead.agents.tools import REPEAT, at_hand, current_toolbox, tools_for
+from shiftlead.agents.tools import REPEAT, Outcome, at_hand, current_toolbox, tools_for
 from shiftlead.agents.tools_api import EndsTurn, ToolRefused, Tools
 from shiftlead.config.calendar import Hours
 from shiftlead.config.clock import ManualClock
@@ -725,3 +725,20 @@ def test_whoever_judges_a_reply_is_told_what_tools_said_and_did(till: Till) -> N
     [effect] = with_effects(work, found).answers
     assert (effect["tool"], effect["status"], effect["result"]["amount"]) == ("process_refund", "done", 20.0)
     assert Toolroom(desk).toolbox(work.model_copy(update={"ticket": till.ticket()})) is None  # type: ignore[arg-type]
+
+
+def test_what_a_tool_told_stands_in_the_story_while_the_turn_has_the_ticket(till: Till) -> None:
+    """EN-15, EN-11: a cancelled ticket may be erased while its brain thinks on. Which tool was used stands there."""
+    notes: list[dict[str, Any]] = []
+    there = [till.ticket()]
+    ticket = till.ticket(review={"authors": ["bill"], "needs": ["billing"]})
+    desk = SimpleNamespace(
+        team=till.team, ledger=till.ledger, clock=till.clock, settings=None, find=lambda _: there[0],
+        note=lambda *_, actor, **detail: notes.append(detail["effect"]),
+    )  # fmt: skip
+    toolbox = Toolroom(desk).toolbox(Work(agent="plain", ticket=ticket, token=5))  # type: ignore[arg-type]
+    assert toolbox is not None
+    for there[0] in (ticket, ticket.changed(token=6)):
+        toolbox.audit(Outcome("done", "get_customer", result={"name": "Sofia"}))
+    assert [note["outcome"] for note in notes] == ["done", "done"]
+    assert ["Sofia" in note.get("result", "") for note in notes] == [True, False]
