@@ -102,7 +102,8 @@ def _once(answer: dict[str, Any], work: Work, toolbox: Toolbox, spec: ToolSpec) 
             action=spec.name, arguments=facts.asked,
             why=f"{answer.get('number')} said yes to other facts: {', '.join(other)} {_is(other)} not as approved.",
         ))  # fmt: skip
-    return toolbox.perform(spec, arguments, facts, approval=str(answer["ticket"]))
+    outcome = toolbox.perform(spec, arguments, facts, approval=str(answer["ticket"]))
+    return _once(answer, work, toolbox, spec) if outcome.moved else outcome  # the new facts are asked for
 
 
 def _changed(stored: dict[str, Any], facts: Facts) -> list[str]:

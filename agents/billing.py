@@ -14,7 +14,8 @@ and of a credit, beside the tier:
     action.credited_in_30_days   with what this customer was credited in the last 30 days, by whichever ticket
 
 A refund or a credit cannot be taken back; each change is made once for its key (billing_tables.py). Where another one
-came between the gates and the change, so that a sum is no longer the one they judged, nothing is changed.
+came between the gates and the change, so that a sum is no longer the one they judged, nothing is changed and the gates
+judge again.
 """
 
 from __future__ import annotations
@@ -28,7 +29,7 @@ from pydantic import BeforeValidator, Field
 
 from .billing_tables import CHANGE, CUSTOMER, ITEM, METHOD, ORDER, SUBSCRIPTION, Billing, cents, day_of, made_before
 from .tool import Call, Facts, Money, tool
-from .tools_api import ToolRefused
+from .tools_api import FactsMoved, ToolRefused
 
 __all__ = ["CURRENCY", "BillingTools"]
 
@@ -248,10 +249,10 @@ def _as_judged(call: Call, name: str, in_cents: int, what: str) -> None:
     """Inside the transaction: two tickets may have passed the same gate with the same reading.
 
     Raises:
-        ToolRefused: the sum is no longer the one that was judged.
+        FactsMoved: the sum is no longer the one that was judged.
     """
     if name in call.judged and cents(call.judged[name]) != in_cents:
-        raise ToolRefused(f"{what} meanwhile, so nothing was changed: look again, and call again what still holds")
+        raise FactsMoved(f"{what} meanwhile, so nothing was changed")
 
 
 def _left(order: Any) -> int:

@@ -35,7 +35,7 @@ from shiftlead.queues.reports import action_hash
 from .agent import AskHuman, Blocked, Failed, Later, Work
 from .quota import Busy
 from .tool import Call, Facts, Registry, ToolSpec
-from .tools_api import EndsTurn, Tool, ToolRefused, Tools
+from .tools_api import EndsTurn, FactsMoved, Tool, ToolRefused, Tools
 
 __all__ = [
     "REPEAT", "Outcome", "Toolbox", "as_outcome", "at_hand", "current_toolbox", "live_tools", "tools_for",
@@ -43,6 +43,7 @@ __all__ = [
 
 log = logging.getLogger(__name__)
 MOST_TOLD = 4_000  # characters of a result in the ticket's story
+LOOKS = 20  # at facts that keep changing while others work on the same object
 REPEAT = "repeat_effect"  # the question to a person whether an unknown effect is to be done again
 Status = Literal["done", "dry_run", "needs_approval", "refused", "failed", "unknown", "running"]
 
@@ -58,6 +59,7 @@ class Outcome:
     why: str = ""
     arguments: dict[str, Any] = field(default_factory=dict)
     repeated: bool = False  # it had been done before; nothing was done now
+    moved: bool = False  # refused, because its facts changed after its gates had judged them: judge again
 
     def told(self) -> dict[str, Any]:
         """As an agent and the ticket's story read it."""
@@ -110,7 +112,10 @@ class Toolbox:
             Unavailable: the ledger does not answer; nothing was done.
             quota.Busy: what it speaks to is not there for a while.
         """
-        outcome = self._use(str(name)[:100], arguments)
+        for _ in range(LOOKS):
+            outcome = self._use(str(name)[:100], arguments)
+            if not outcome.moved:
+                break
         self.audit(outcome)
         return outcome
 
@@ -157,7 +162,7 @@ class Toolbox:
             result = spec.run(self.call_of(intent, facts), arguments)
         except ToolRefused as refused:
             self.effects.free(intent, str(refused))
-            return Outcome("refused", spec.name, target, why=str(refused))
+            return Outcome("refused", spec.name, target, why=str(refused), moved=isinstance(refused, FactsMoved))
         except Busy as busy:  # the tool's own word that nothing was done
             self.effects.free(intent, busy.reason)
             raise

@@ -12,6 +12,7 @@ from pydantic import ValidationError
 
 from shiftlead.agents.approved_actions import execute_approved
 from shiftlead.agents.tools import Toolbox
+from shiftlead.agents.tools_api import EndsTurn
 from shiftlead.config.settings import Settings
 from shiftlead.config.team import check_team, load_team
 from shiftlead.coordinator.handoff import answer_of
@@ -99,7 +100,7 @@ def test_credits_of_one_customer_are_summed_over_thirty_days(till: Till) -> None
 def test_two_tickets_that_pass_the_gate_at_once_do_not_both_pay(
     till: Till, action: str, wanted: dict[str, Any]
 ) -> None:
-    """SD-06: the sum is looked at again where the money moves; whoever comes second looks again, and is asked."""
+    """SD-06: the sum is looked at again where the money moves; whoever comes second is judged again, and asked."""
     others: list[str] = []
 
     def another_comes_first() -> None:
@@ -109,9 +110,35 @@ def test_two_tickets_that_pass_the_gate_at_once_do_not_both_pay(
     late = a_ticket_of(till, GOLD, 1, holds=another_comes_first)
     outcome = late.use(action, wanted)
 
-    assert (others, outcome.status, till.changes()) == (["done"], "refused", 1)
-    assert "meanwhile" in outcome.why
-    assert late.use(action, wanted).status == "needs_approval"
+    assert (others, outcome.status, till.changes()) == (["done"], "needs_approval", 1)
+
+
+def test_two_small_refunds_at_once_are_both_made(till: Till) -> None:
+    """SD-06: what still is within the limits is judged again and done; after a yes the new sum is asked for."""
+    others: list[str] = []
+
+    def another_comes_first() -> None:
+        if not others:
+            others.append(a_ticket_of(till, GOLD, 2).use(REFUND, {"order_id": CAMERA, "amount": 100.0}).status)
+
+    late = a_ticket_of(till, GOLD, 1, holds=another_comes_first)
+    assert late.use(REFUND, {"order_id": CAMERA, "amount": 100.0}).status == "done"
+    assert (others, till.refunded(CAMERA)) == (["done"], 20_000)
+
+    others[:] = ["none yet"]
+    yes = a_yes(a_ticket_of(till, GOLD, 3).use(REFUND, {"order_id": CAMERA, "amount": 600.0}).arguments)
+    asked = till.ticket(id="t3", number="T-2026-003", children=["a1"])
+
+    def once_more() -> None:
+        if len(others) == 1:
+            others.append(a_ticket_of(till, GOLD, 4).use(REFUND, {"order_id": CAMERA, "amount": 1.0}).status)
+
+    approved = till.toolbox(asked, answers=[yes], holds=once_more)
+    with pytest.raises(EndsTurn) as ended:
+        execute_approved(approved.work, approved)
+    assert isinstance(ended.value.report, AskHuman)
+    assert (ended.value.report.arguments["amount_in_all"], others[1]) == (801.0, "done")
+    assert till.refunded(CAMERA) == 20_100
 
 
 def test_a_refund_that_broke_off_after_it_was_made_does_not_count_itself(till: Till) -> None:
