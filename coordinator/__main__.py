@@ -27,7 +27,6 @@ from .cli import (
     stub_llm,
     teams,
     tickets,
-    triage,
     try_agent,
     work,
 )
@@ -46,7 +45,7 @@ app = typer.Typer(
 )
 PARTS = (
     run, demo, enqueue, tickets, signals, similar, people, hands, agents, numbers, cost, try_agent, work, teams,
-    triage, knowledge, audit, housekeeping, simulate, stub_llm,
+    knowledge, audit, housekeeping, simulate, stub_llm,
 )  # fmt: skip
 for part in PARTS:
     part.add(app)
