@@ -14,6 +14,7 @@ from typing import Any
 
 from pydantic import ValidationError
 
+from shiftlead.queues.denials import denials, same_wish
 from shiftlead.queues.errors import BadInput
 from shiftlead.queues.flow_steps import check_result
 from shiftlead.queues.report import (
@@ -31,7 +32,6 @@ from shiftlead.queues.report import (
     Reviewed,
     StepDone,
 )
-from shiftlead.queues.reports import action_hash
 from shiftlead.queues.reserved import RESERVED, plain_type
 
 from .agent import Work, as_report
@@ -293,10 +293,8 @@ def _check_needs(needs: list[str], work: Work) -> None:
 def _check_action(report: AskHuman, work: Work) -> None:
     if report.to and report.to not in _known_agents(work):
         raise BadAnswer("Leave `to` null: the team's gates say who decides.")
-    digest = action_hash(report.action, report.arguments)
-    for answer in work.ticket.answers:
-        if answer.get("hash") == digest and answer.get("decision") == "deny" and answer.get("state") == "resolved":
-            raise BadAnswer(f"{report.action} with these arguments was denied. Go on without it.")
+    if any(same_wish(report.action, report.arguments, no) for no in denials(work.ticket.answers)):
+        raise BadAnswer(f"{report.action} with these arguments was denied. Go on without it.")
 
 
 def _check_moment(at: float | None, now: float, name: str) -> None:

@@ -1,8 +1,9 @@
 """Carry out what was approved: the runtime does it, once, before the brain is called with the result (EN-10, I23).
 
 A yes counts when it is the answer of an approval this ticket asked for, to an action whose hash is that of the stored
-arguments, for a tool this agent may use. What gates judge is computed again: where it is no longer what was approved,
-the new facts are asked for. A yes makes one effect: the effects ledger knows which approval it was done by.
+arguments, for a tool this agent may use, with no later no about the same target. What gates judge is computed again:
+where it is no longer what was approved, the new facts are asked for. A yes makes one effect: the effects ledger knows
+which approval it was done by.
 
 The question whether an unknown effect is to be done again is for a person alone; a program's answer does not count.
 """
@@ -11,6 +12,7 @@ from __future__ import annotations
 
 from typing import Any
 
+from shiftlead.queues.denials import denials
 from shiftlead.queues.effects import Intent
 from shiftlead.queues.reports import action_hash
 
@@ -44,8 +46,10 @@ def execute_approved(work: Work, toolbox: Toolbox) -> dict[str, Any] | None:
         EndsTurn: what would be done is not what was approved, or nobody knows whether it was done.
         StaleToken, Unavailable: nothing was done.
     """
+    later: list[dict[str, Any]] = []  # what was denied after the yes we look at
     for answer in reversed(work.answers):
-        if not _ours(answer, work):
+        later += denials([answer])
+        if not _ours(answer, work) or _taken_back(answer, later, toolbox):
             continue
         if answer.get("action") == REPEAT:
             outcome = _again(answer, work, toolbox)
@@ -71,6 +75,15 @@ def _ours(answer: dict[str, Any], work: Work) -> bool:
     return asked and answer.get("hash") == action_hash(str(answer.get("action")), arguments)
 
 
+def _taken_back(yes: dict[str, Any], later: list[dict[str, Any]], toolbox: Toolbox) -> bool:
+    """A no that came after a yes to the same action on the same target is the last word."""
+    spec = toolbox.allowed.get(str(yes.get("action")))
+    if spec is None or spec.reads or yes.get("decision") != "approve":
+        return False
+    about, nos = spec.target_in(yes), [spec.target_in(no) for no in later if no["action"] == spec.name]
+    return any(about is None or target in (None, about) for target in nos)
+
+
 def _once(answer: dict[str, Any], work: Work, toolbox: Toolbox, spec: ToolSpec) -> Outcome | None:
     stored, ticket, target = answer["arguments"], work.ticket, ""
     try:
@@ -81,7 +94,7 @@ def _once(answer: dict[str, Any], work: Work, toolbox: Toolbox, spec: ToolSpec) 
         before = toolbox.effects.find(ticket.id, ticket.life, spec.name, target)
         if before is not None and before.status in ("done", "unknown"):
             return as_outcome(before, {})
-        facts = toolbox.facts(spec, arguments)
+        facts = spec.facts(toolbox.call_of(before), arguments)
     except ToolRefused as refused:
         return Outcome("refused", spec.name, target, why=str(refused))
     if other := _changed(stored, facts):
@@ -89,7 +102,8 @@ def _once(answer: dict[str, Any], work: Work, toolbox: Toolbox, spec: ToolSpec) 
             action=spec.name, arguments=facts.asked,
             why=f"{answer.get('number')} said yes to other facts: {', '.join(other)} {_is(other)} not as approved.",
         ))  # fmt: skip
-    return toolbox.perform(spec, arguments, facts, approval=str(answer["ticket"]))
+    outcome = toolbox.perform(spec, arguments, facts, approval=str(answer["ticket"]))
+    return _once(answer, work, toolbox, spec) if outcome.moved else outcome  # the new facts are asked for
 
 
 def _changed(stored: dict[str, Any], facts: Facts) -> list[str]:

@@ -4,30 +4,37 @@ A tool works for the ticket's own customer only, whatever an argument or a text 
 from the database and the typed arguments. What gates judge of a refund:
 
     action.amount                the sum that would go back
-    action.refunded_in_all       with what went back of that order before: many small refunds are a large one
+    action.amount_in_all         with what went back of this order before: a sum in parts is the same sum
     action.days_since_purchase   whole UTC days
     action.tier, customer.tier   the customer's
 
-A refund or a credit cannot be taken back; each change is made once for its key (billing_tables.py).
+and of a credit, beside the tier:
+
+    action.amount                the credit
+    action.credited_in_30_days   with what this customer was credited in the last 30 days, by whichever ticket
+
+A refund or a credit cannot be taken back; each change is made once for its key (billing_tables.py). Where another one
+came between the gates and the change, so that a sum is no longer the one they judged, nothing is changed and the gates
+judge again.
 """
 
 from __future__ import annotations
 
 import json
 from collections import Counter
-from types import SimpleNamespace
 from typing import Annotated, Any
 
 import sqlalchemy as sa
 from pydantic import BeforeValidator, Field
 
-from .billing_tables import CHANGE, CUSTOMER, ITEM, METHOD, ORDER, SUBSCRIPTION, Billing, cents, day_of
+from .billing_tables import CHANGE, CUSTOMER, ITEM, METHOD, ORDER, SUBSCRIPTION, Billing, cents, day_of, made_before
 from .tool import Call, Facts, Money, tool
-from .tools_api import ToolRefused
+from .tools_api import FactsMoved, ToolRefused
 
 __all__ = ["CURRENCY", "BillingTools"]
 
 CURRENCY = "USD"
+CREDIT_WINDOW_S = 30 * 86_400.0
 
 
 def _as_order(value: Any) -> Any:
@@ -106,6 +113,7 @@ class BillingTools:
             order = _order(connection, call, order_id)
             wanted = _wanted(connection, order, amount, item_ids)
             refunded = order.refunded + wanted
+            _as_judged(call, "amount_in_all", refunded, f"of {order.id} something was refunded")
             status = "refunded" if refunded == order.paid else "partly refunded"
             values = {"refunded": refunded, "status": status}
             connection.execute(ORDER.update().where(ORDER.c.id == order.id).values(**values))
@@ -122,6 +130,8 @@ class BillingTools:
 
         def change(connection: sa.Connection) -> dict[str, Any]:
             who = _customer(connection, call, customer_id)
+            in_window = _credited(connection, call, who.id) + cents(amount)
+            _as_judged(call, "credited_in_30_days", in_window, f"{who.id} was credited")
             credit = who.credit + cents(amount)
             connection.execute(CUSTOMER.update().where(CUSTOMER.c.id == who.id).values(credit=credit))
             return {"customer_id": who.id, "amount": amount, "currency": CURRENCY, "credit_in_all": credit / 100,
@@ -148,16 +158,22 @@ class BillingTools:
     def refund_facts(self, call: Call, arguments: Any) -> Facts:
         with self.billing.reading() as connection:
             who, order = _customer(connection, call), _order(connection, call, arguments.order_id)
-            order = _without(order, connection, call.key)
-            wanted = _wanted(connection, order, arguments.amount, arguments.item_ids)
-        known = {"amount": wanted / 100, "currency": CURRENCY, "tier": who.tier}
-        moving = {"days_since_purchase": _days(order, call), "refunded_in_all": (order.refunded + wanted) / 100}
+            if (made := made_before(connection, call.key)) is not None:  # an attempt that could not say so
+                sums = {"amount": made["amount"], "amount_in_all": made["refunded_in_all"]}
+            else:
+                wanted = _wanted(connection, order, arguments.amount, arguments.item_ids)
+                sums = {"amount": wanted / 100, "amount_in_all": (order.refunded + wanted) / 100}
+        known = sums | {"currency": CURRENCY, "tier": who.tier}
+        moving = {"days_since_purchase": _days(order, call)}
         return Facts(known | moving, {"id": who.id, "tier": who.tier}, frozenset(moving))
 
     def credit_facts(self, call: Call, arguments: Any) -> Facts:
         with self.billing.reading() as connection:
             who = _customer(connection, call, arguments.customer_id)
-        known = {"amount": arguments.amount, "currency": CURRENCY, "tier": who.tier}
+            made = made_before(connection, call.key)
+            amount = made["amount"] if made is not None else arguments.amount
+            in_window = (_credited(connection, call, who.id) + cents(amount)) / 100
+        known = {"amount": amount, "credited_in_30_days": in_window, "currency": CURRENCY, "tier": who.tier}
         return Facts(known, {"id": who.id, "tier": who.tier})
 
     def method_facts(self, call: Call, arguments: Any) -> Facts:
@@ -222,12 +238,21 @@ def _wanted(connection: sa.Connection, order: Any, amount: float | None, item_id
     return wanted
 
 
-def _without(order: Any, connection: sa.Connection, key: str) -> Any:
-    """The order as it was before the change of this key, whose maker did not live to say that it was made."""
-    made = connection.execute(sa.select(CHANGE.c.result).where(CHANGE.c.key == key)).scalar_one_or_none()
-    if made is None:
-        return order
-    return SimpleNamespace(**dict(order._mapping) | {"refunded": order.refunded - cents(json.loads(made)["amount"])})
+def _credited(connection: sa.Connection, call: Call, customer_id: str) -> int:
+    """Cents this customer was credited in the last 30 days, but for the effect of `call` itself."""
+    of_credits = sa.and_(CHANGE.c.what == "issue_credit", CHANGE.c.target == customer_id, CHANGE.c.key != call.key)
+    made = connection.execute(sa.select(CHANGE.c.result).where(of_credits, CHANGE.c.at > call.now - CREDIT_WINDOW_S))
+    return sum(cents(json.loads(result)["amount"]) for result in made.scalars())
+
+
+def _as_judged(call: Call, name: str, in_cents: int, what: str) -> None:
+    """Inside the transaction: two tickets may have passed the same gate with the same reading.
+
+    Raises:
+        FactsMoved: the sum is no longer the one that was judged.
+    """
+    if name in call.judged and cents(call.judged[name]) != in_cents:
+        raise FactsMoved(f"{what} meanwhile, so nothing was changed")
 
 
 def _left(order: Any) -> int:

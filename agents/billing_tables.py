@@ -23,7 +23,7 @@ from shiftlead.queues.ledger_database import is_sqlite, open_engine
 
 __all__ = [
     "METADATA", "Billing", "ChangeRow", "CustomerRow", "OrderItemRow", "OrderRow", "PaymentMethodRow",
-    "SubscriptionRow", "cents", "day_of",
+    "SubscriptionRow", "cents", "day_of", "made_before",
 ]  # fmt: skip
 
 
@@ -96,7 +96,7 @@ class ChangeRow(_Row, table=True):
     __tablename__ = "billing_change"
     key: str = Field(primary_key=True)
     what: str
-    target: str
+    target: str = Field(index=True)
     at: float
     result: str = Field(sa_type=Text)
 
@@ -138,10 +138,8 @@ class Billing:
         """Make the change and keep its result under `key`, together or not at all. A known key changes nothing and
         gives the result it gave before. Whatever `change` raises rolls back."""
         with self.writing() as connection:
-            known = connection.execute(sa.select(CHANGE.c.result).where(CHANGE.c.key == key)).scalar_one_or_none()
-            if known is not None:
-                found: dict[str, Any] = json.loads(known)
-                return found
+            if (known := made_before(connection, key)) is not None:
+                return known
             result = change(connection)
             row = {"key": key, "what": what, "target": target, "at": at, "result": json.dumps(result)}
             connection.execute(CHANGE.insert().values(**row))
@@ -169,6 +167,12 @@ class _Writing:
                 self._transaction.rollback()
         finally:
             self._connection.close()
+
+
+def made_before(connection: sa.Connection, key: str) -> dict[str, Any] | None:
+    """The result of the change with this key; None where it was not made."""
+    result = connection.execute(sa.select(CHANGE.c.result).where(CHANGE.c.key == key)).scalar_one_or_none()
+    return json.loads(result) if result is not None else None
 
 
 def cents(amount: float) -> int:

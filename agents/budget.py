@@ -21,6 +21,7 @@ from decimal import Decimal
 from typing import NoReturn, Protocol
 
 import redis
+from sqlalchemy.exc import SQLAlchemyError
 
 from shiftlead.config.team import Budget, Team
 from shiftlead.queues.allowance import Allowance, Amount, Limit, Over, Reserved
@@ -28,7 +29,7 @@ from shiftlead.queues.spending import Step, day_of, in_billionths
 
 from .agent import Work
 from .meter import Call
-from .quota import Busy, OverBudget
+from .quota import AWAY_S, Busy, OverBudget
 
 __all__ = ["Account", "Accounts", "account_at_hand", "in_hand", "limits_for", "money_is_limited"]
 
@@ -133,6 +134,8 @@ class Account:
             return self._allowance.reserve(self._limits, amount)
         except Over as over:
             self._refuse(over.limit, str(over))
+        except (redis.RedisError, SQLAlchemyError) as error:  # nothing was counted, so nothing may be spent
+            raise Busy(AWAY_S, f"its budgets cannot be read ({type(error).__name__})") from error
 
     def _refuse(self, limit: Limit, reason: str) -> NoReturn:
         if limit.ticket_id is not None:

@@ -16,6 +16,9 @@ import time
 from collections import Counter
 from collections.abc import Callable, Mapping
 
+import redis
+from sqlalchemy.exc import SQLAlchemyError
+
 from shiftlead.queues import timers
 from shiftlead.queues.desk import Desk
 from shiftlead.queues.errors import BadInput, NotFound, NotRecorded, Refused, ShiftleadError, StaleToken
@@ -26,7 +29,7 @@ from shiftlead.queues.ticket import Ticket
 
 from .agent import Agent, Failed, Work
 from .budget import Accounts
-from .quota import Busy
+from .quota import AWAY_S, Busy
 from .thinking import Ended, clean, last_line, think
 from .toolroom import Toolroom
 from .turnstile import Turnstile
@@ -171,6 +174,9 @@ class Runner:
         try:
             try:
                 work = build_work(self.desk, held.ticket, self.team)
+            except (redis.RedisError, SQLAlchemyError) as error:
+                log.warning("%s: its story could not be read: %s", held.ticket.number, error)
+                return self._hold(held, Busy(AWAY_S, f"no story can be read ({type(error).__name__})"))
             except Exception as error:
                 log.exception("%s: its story could not be read", held.ticket.number)
                 # As a failed attempt: the first comes back at once, the next ones later and later.

@@ -4,13 +4,16 @@ A brain raises `Busy(after_s=60)` - a model that answers 429 with Retry-After, a
 runtime holds the agent until then, so that no other ticket runs into the same wall; what it held goes back to ready
 and may go to somebody else meanwhile. A day's budget that is used up is the same, until the next day.
 
+Where our own Redis or SQL does not answer it is the same for `AWAY_S`: no agent has failed anything by it.
+
 `OverBudget` is about one ticket: waiting would not help it, so somebody else ends it.
 """
 
 from __future__ import annotations
 
-__all__ = ["LONGEST_S", "Busy", "OverBudget"]
+__all__ = ["AWAY_S", "LONGEST_S", "Busy", "OverBudget"]
 
+AWAY_S = 15.0
 LONGEST_S = 86_400.0  # what an answer of a provider may keep an agent from working
 
 

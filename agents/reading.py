@@ -1,35 +1,28 @@
 """Read a ticket's text: what is prose, what is a log, and which capability it sounds like.
 
-`Examples` is a small, honest scorer over the team's own example sentences: a word counts the more, the rarer it is
-among all examples and the more it belongs to one capability. Cues count more, by their length. It tells what matched.
+`Examples` are the team's own example sentences, learned by a classifier. A capability is chosen in two steps: first who
+- agents with the same capabilities are one choice, and what the text says for any of them counts for all - and then
+what for. The confidence is that of the first step. It tells what matched.
 """
 
 from __future__ import annotations
 
-import itertools
-import math
 import re
-from collections import Counter, defaultdict
-from collections.abc import Iterable
+from collections import defaultdict
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from functools import lru_cache
 
-from shiftlead.config.rules import words
 from shiftlead.config.team import Team
 
-__all__ = ["Examples", "Guess", "Reading", "examples_of", "read", "shorten"]
+from .classifier import Classifier, Example
+from .classifier_text import features_of
+
+__all__ = ["Examples", "Guess", "Reading", "examples_of", "read", "rows_of", "sentences_of", "shorten", "who_can"]
 
 MAX_CHARS = 20_000  # more of a text does not change what it is about
-FLOOR = 0.56  # a guess below this confidence is not followed
-ENOUGH = 2.0  # score at which the evidence counts half
-FEATURE_WEIGHT = {
-    "<stack trace>": 5.0,
-    "<pull request>": 5.0,
-    "<diff>": 5.0,
-    "<code name>": 2.5,
-    "<file path>": 2.0,
-    "<version>": 1.0,
-}
+UNTOLD = 0.5  # of the confidence where no word of the text can be named for it, only pieces of words
+CUE = 0.6  # what a cue counts beside a sentence
 
 WORD = re.compile(r"[^\W_]+(?:['’][^\W_]+)?")
 TRACE = re.compile(
@@ -57,39 +50,35 @@ PATH = re.compile(
 VERSION = re.compile(r"(?<![\w.$€£])v?\d{1,9}\.\d{1,9}\.\d{1,9}(?![\w.]*\.\d)")
 PULL = re.compile(r"/pull/\d+|/merge_requests/\d+|\bPR ?#?\d+|\b(?:pull|merge) request\b", re.IGNORECASE)
 DIFF = re.compile(r"^(?:diff --git |@@ -\d)", re.MULTILINE)
-STOP = words(
-    "a an and are as at be been but by can could did do does for from had has have he her his how i if in is it its "
-    "just me my no not of on or our please she so some than that the their them then there they this to up us was we "
-    "were what when where which who why will with would you your i'm i've it's don't any am about after before into "
-    "need want like get got help hi hello thanks thank know tell there's also too very more out being"
-)
 
 
 @dataclass(frozen=True, slots=True)
 class Reading:
-    """A text taken apart. `prose` is without logs and code; `tokens` are its stems in order."""
+    """A text taken apart. `prose` is title and body without logs and code."""
 
+    title: str
     prose: str
-    tokens: tuple[str, ...]
     features: frozenset[str]
 
 
 @dataclass(frozen=True, slots=True)
 class Guess:
-    """What the examples say. `matched` are the cues and words that counted most."""
+    """What the examples say: the capability, how surely somebody who can do it is meant, and the words that said so."""
 
     capability: str
     confidence: float
     matched: tuple[str, ...]
     second: str = ""
+    floor: float = 0.0
 
     @property
     def sure(self) -> bool:
-        return self.confidence >= FLOOR
+        """Whether the team follows it."""
+        return self.confidence >= self.floor
 
 
 def read(title: str, body: str) -> Reading:
-    """Prose, stems and features of a ticket's text."""
+    """Prose and features of a ticket's text."""
     text = f"{title}\n{body}"[:MAX_CHARS]
     features = set()
     plain = URL.sub(" ", text)
@@ -108,53 +97,36 @@ def read(title: str, body: str) -> Reading:
     lines = FENCE.sub("\n", text).splitlines()
     prose = "\n".join(line for line in lines if not LOG.search(line) and not re.match(r"\s*at [\w.$<>]+\(", line))
     prose = URL.sub(" ", prose)
-    return Reading(prose, tuple(_stems(prose)), frozenset(features))
+    return Reading(title, prose, frozenset(features))
 
 
 class Examples:
-    """A team's example sentences, weighed."""
+    """A team's example sentences, learned. `rows` are those of `rows_of(team)`, or some of them."""
 
-    def __init__(self, sentences: dict[str, list[str]], cues: dict[str, list[str]]) -> None:
-        self._cues: dict[tuple[str, ...], list[tuple[str, str]]] = {}
-        self._features: list[tuple[str, str]] = []
-        for capability, phrases in cues.items():
-            for phrase in phrases:
-                if phrase.startswith("<"):
-                    self._features.append((phrase, capability))
-                elif stems := tuple(_stems(phrase)):
-                    self._cues.setdefault(stems, []).append((phrase, capability))
-        self._longest = max((len(c) for c in self._cues), default=0)
-        self._weights = _weights(sentences)
+    def __init__(self, team: Team, rows: Sequence[Example]) -> None:
+        self._classifier = Classifier.learn(rows)
+        self._floor = team.triage.floor
+        self._group = {label: who_can(team, label) for label in self._classifier.labels}
 
     def guess(self, reading: Reading) -> Guess | None:
-        """The capability the text sounds like, or None when nothing at all matched."""
-        scores: dict[str, float] = defaultdict(float)
-        why: dict[str, dict[str, float]] = {}
+        """The capability the text sounds like, or None when nothing in it was ever seen."""
+        return self.guess_features(features_of(reading.prose, reading.features))
 
-        def add(capability: str, what: str, weight: float) -> None:
-            scores[capability] += weight
-            found = why.setdefault(capability, {})
-            found[what] = found.get(what, 0.0) + weight
-
-        tokens = reading.tokens
-        for size in range(1, self._longest + 1):
-            for stems in {tokens[i : i + size] for i in range(len(tokens) - size + 1)}:
-                for phrase, capability in self._cues.get(stems, ()):
-                    add(capability, phrase, 1.5 + 0.75 * (size - 1))
-        for feature, capability in self._features:
-            if feature in reading.features:
-                add(capability, feature, FEATURE_WEIGHT.get(feature, 2.0))
-        for term in dict.fromkeys(_terms(tokens)):
-            for capability, weight in self._weights.get(term, {}).items():
-                add(capability, term, weight)
-        if not scores:
+    def guess_features(self, features: Sequence[str]) -> Guess | None:
+        """As `guess`, of features that were read before."""
+        chances = self._classifier.chances(features)
+        if chances is None:
             return None
-        ranked = sorted(scores.items(), key=lambda s: -s[1])[:2]
-        best, top = ranked[0]
-        second, next_score = ranked[1] if len(ranked) > 1 else ("", 0.0)
-        confidence = top / (top + next_score) * (top / (top + ENOUGH)) ** 0.5
-        matched = sorted(why[best], key=lambda w: -why[best][w])[:4]
-        return Guess(best, round(confidence, 3), tuple(matched), second)
+        groups: dict[tuple[str, ...], float] = defaultdict(float)
+        for label, chance in chances.items():
+            groups[self._group[label]] += chance
+        best = max(groups, key=groups.__getitem__)
+        ranked = sorted(chances, key=lambda label: -chances[label])
+        capability = next(label for label in ranked if self._group[label] == best)
+        second = next((label for label in ranked if self._group[label] != best), "")
+        matched = self._classifier.matched(features, capability, second)
+        confidence = groups[best] if matched else groups[best] * UNTOLD
+        return Guess(capability, round(confidence, 3), matched, second, self._floor)
 
 
 def examples_of(team: Team) -> Examples | None:
@@ -180,60 +152,46 @@ def _cut(text: str, limit: int) -> str:
     return (head.rsplit(" ", 1)[0] if " " in head[limit // 2 :] else head).rstrip(" ,;:") + "…"
 
 
-@lru_cache(maxsize=32)
-def _examples(team: Team) -> Examples | None:
+def who_can(team: Team, capability: str) -> tuple[str, ...]:
+    """The agents who can; the capability itself where there are none. Those who only stand in do not count."""
+    return tuple(team.agents_for([capability])) or (capability,)
+
+
+def rows_of(team: Team) -> list[Example]:
+    """What the team teaches, as examples: sentences, and cues that count less."""
+    rows = []
+    for capability, text, is_cue in _taught(team):
+        if is_cue and text.startswith("<"):
+            rows.append(Example([text], capability, CUE))
+        else:
+            seen = read("", text).features
+            rows.append(Example(features_of(text, seen), capability, CUE if is_cue else 1.0))
+    return rows
+
+
+def sentences_of(team: Team) -> dict[str, list[str]]:
+    """The team's example sentences by capability, in the file's order; cues only where a capability has no sentence."""
     sentences: dict[str, list[str]] = {}
     cues: dict[str, list[str]] = {}
+    for capability, text, is_cue in _taught(team):
+        if not text.startswith("<"):
+            (cues if is_cue else sentences).setdefault(capability, []).append(text)
+    return cues | sentences
+
+
+def _taught(team: Team) -> Iterator[tuple[str, str, bool]]:
+    """Capability, text, and whether it is a cue. A role's name means its first capability."""
     able = set(team.capabilities)
     for name, sounds in team.keywords.items():
         capability = name if name in able else team.capability_of_role(name)
         if capability:
-            sentences.setdefault(capability, []).extend(sounds.sentences)
-            cues.setdefault(capability, []).extend(sounds.cues)
+            yield from ((capability, cue, True) for cue in sounds.cues)
+            yield from ((capability, sentence, False) for sentence in sounds.sentences)
     for spec in team.agents.values():
-        sentences.setdefault(spec.can[0], []).extend(spec.examples)
-    if not any(sentences.values()) and not any(cues.values()):
-        return None
-    return Examples(sentences, cues)
+        yield from ((spec.can[0], sentence, False) for sentence in spec.examples)
 
 
-def _weights(sentences: dict[str, list[str]]) -> dict[str, dict[str, float]]:
-    """Term -> capability -> weight: rarity among all sentences times how much the term belongs to the capability."""
-    total = sum(len(s) for s in sentences.values())
-    seen: dict[str, Counter[str]] = {}
-    for capability, examples in sentences.items():
-        for sentence in examples:
-            for term in set(_terms(_stems(sentence))):
-                seen.setdefault(term, Counter())[capability] += 1
-    weights: dict[str, dict[str, float]] = {}
-    for term, counts in seen.items():
-        rates = {c: n / len(sentences[c]) for c, n in counts.items()}
-        rarity = math.log(1 + total / sum(counts.values())) / math.log(1 + total)
-        size = 1.0 if " " in term else 0.8
-        whole = sum(rates.values())
-        weights[term] = {c: size * rarity * (rate / whole) ** 2 for c, rate in rates.items()}
-    return weights
-
-
-def _terms(stems: Iterable[str]) -> list[str]:
-    """Single stems that mean something, and pairs of neighbours."""
-    kept = [s for s in stems if s not in STOP and (len(s) > 1 or not s.isascii()) and not s.isdigit()]
-    return [*kept, *(f"{a} {b}" for a, b in itertools.pairwise(kept))]
-
-
-def _stems(text: str) -> list[str]:
-    return [_stem(word.lower().replace("’", "'")) for word in WORD.findall(text)]
-
-
-@lru_cache(maxsize=50_000)
-def _stem(word: str) -> str:
-    """A word without its commonest English endings."""
-    if len(word) <= 3 or word in STOP:
-        return word
-    for ending, new in (("ies", "y"), ("ing", ""), ("ed", ""), ("es", ""), ("s", "")):
-        if word.endswith(ending) and len(word) - len(ending) >= 3 and not word.endswith("ss"):
-            word = word[: -len(ending)] + new
-            break
-    if len(word) > 3 and word[-1] == word[-2] and word[-1] not in "aeiouls":
-        word = word[:-1]
-    return word[:-1] if len(word) > 3 and word.endswith("e") else word
+@lru_cache(maxsize=32)
+def _examples(team: Team) -> Examples | None:
+    rows = rows_of(team)
+    return Examples(team, rows) if rows else None

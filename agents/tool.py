@@ -39,7 +39,8 @@ CUSTOMER_FACTS = "customer_facts"  # among the arguments of an approval; no tool
 class Call:
     """What a tool knows of the call beside its arguments. Nothing here comes out of a text.
 
-    `key` is the same for every attempt at the same effect; "" when the tool only reads. `now`: unix seconds, UTC.
+    `key` is the same for every attempt at the same effect; "" when the tool only reads, and for facts before the first
+    attempt. `now`: unix seconds, UTC. `judged`: the facts its gates passed, for a tool to see that they still hold.
     `ancestors`: the tickets it was handed on from, its parent first: what somebody said yes to stands there.
     """
 
@@ -48,6 +49,7 @@ class Call:
     now: float
     key: str = ""
     ancestors: tuple[Ticket, ...] = ()
+    judged: Mapping[str, Any] = field(default_factory=dict)
 
 
 @dataclass(frozen=True, slots=True)
@@ -112,6 +114,15 @@ class ToolSpec:
     def target_of(self, arguments: BaseModel) -> str:
         """The object it is about."""
         return str(getattr(arguments, self.target))
+
+    def target_in(self, answer: Mapping[str, Any]) -> str | None:
+        """The object an approval of this tool was asked for; None where its arguments cannot be read."""
+        asked = answer.get("arguments")
+        given = asked.items() if isinstance(asked, Mapping) else ()
+        try:
+            return self.target_of(self.arguments({k: v for k, v in given if k in self.model.model_fields}))
+        except ToolRefused:
+            return None
 
     def facts(self, call: Call, arguments: BaseModel) -> Facts:
         """What a gate judges.

@@ -81,6 +81,9 @@ class Toolroom:
                 raise StaleToken(ticket.number, work.token, now.state, now.assigned_to)
 
         def note(text: str, detail: dict[str, Any]) -> None:
+            effect = detail.get("effect", {})
+            if "result" in effect and desk.find(ticket.id).token != work.token:  # cancelled, it may be erased by now
+                detail = detail | {"effect": {k: v for k, v in effect.items() if k != "result"}}
             desk.note(ticket.id, text, actor=f"agent:{work.agent}", **detail)
 
         effects = Effects(desk.ledger, desk.team.team, desk.clock)

@@ -4,6 +4,7 @@
     arguments  typed and within limits
     effect     done before in this life of the ticket: the stored result; unknown: a person looks
     gates      of the team, then its review rules, over facts from the database; a closed or doubtful one wants a yes
+    a no       to the same wish: refused; to another for the same target: wants a yes as well (queues/denials.py)
     dry run    what cannot be undone is only tried out, unless the team file says `NAME live`
     hours      outside the agent's action hours the effect waits for them, and the ticket with it (EN-04)
     intent     in SQL, after a look whether this agent still holds the ticket; then it is done, then written down
@@ -26,14 +27,15 @@ from pydantic import BaseModel
 
 from shiftlead.config.gates import closed_gate
 from shiftlead.config.team import Team
-from shiftlead.queues.effects import MAX_TARGET, Effects, Intent, key_of
+from shiftlead.queues.denials import denials, same_wish
+from shiftlead.queues.effects import MAX_TARGET, Effects, Intent
 from shiftlead.queues.errors import BadInput
 from shiftlead.queues.reports import action_hash
 
 from .agent import AskHuman, Blocked, Failed, Later, Work
 from .quota import Busy
 from .tool import Call, Facts, Registry, ToolSpec
-from .tools_api import EndsTurn, Tool, ToolRefused, Tools
+from .tools_api import EndsTurn, FactsMoved, Tool, ToolRefused, Tools
 
 __all__ = [
     "REPEAT", "Outcome", "Toolbox", "as_outcome", "at_hand", "current_toolbox", "live_tools", "tools_for",
@@ -41,6 +43,7 @@ __all__ = [
 
 log = logging.getLogger(__name__)
 MOST_TOLD = 4_000  # characters of a result in the ticket's story
+LOOKS = 20  # at facts that keep changing while others work on the same object
 REPEAT = "repeat_effect"  # the question to a person whether an unknown effect is to be done again
 Status = Literal["done", "dry_run", "needs_approval", "refused", "failed", "unknown", "running"]
 
@@ -56,6 +59,7 @@ class Outcome:
     why: str = ""
     arguments: dict[str, Any] = field(default_factory=dict)
     repeated: bool = False  # it had been done before; nothing was done now
+    moved: bool = False  # refused, because its facts changed after its gates had judged them: judge again
 
     def told(self) -> dict[str, Any]:
         """As an agent and the ticket's story read it."""
@@ -108,7 +112,10 @@ class Toolbox:
             Unavailable: the ledger does not answer; nothing was done.
             quota.Busy: what it speaks to is not there for a while.
         """
-        outcome = self._use(str(name)[:100], arguments)
+        for _ in range(LOOKS):
+            outcome = self._use(str(name)[:100], arguments)
+            if not outcome.moved:
+                break
         self.audit(outcome)
         return outcome
 
@@ -127,15 +134,10 @@ class Toolbox:
         mine = [i for i in self.effects.of(ticket.id) if i.life == ticket.life and i.status in ("done", "unknown")]
         return [as_outcome(intent, {}, repeated=False).told() for intent in mine]
 
-    def call_of(self, key: str = "") -> Call:
-        work = self.work
-        return Call(work.ticket, work.agent, self._now(), key, tuple(work.ancestors))
-
-    def facts(self, spec: ToolSpec, arguments: BaseModel) -> Facts:
-        """What gates judge of it now. It knows the effect's key: what an earlier attempt at it did is no other deed."""
-        ticket = self.work.ticket
-        key = key_of(self.team.team, ticket.id, ticket.life, spec.name, spec.target_of(arguments))
-        return spec.facts(self.call_of(key), arguments)
+    def call_of(self, intent: Intent | None = None, facts: Facts | None = None) -> Call:
+        work, key = self.work, intent.key if intent is not None else ""
+        judged = facts.action if facts is not None else {}
+        return Call(work.ticket, work.agent, self._now(), key, tuple(work.ancestors), judged)
 
     def perform(
         self, spec: ToolSpec, arguments: BaseModel, facts: Facts, *, approval: str = "", again_by: str = ""
@@ -157,10 +159,10 @@ class Toolbox:
         if intent.status != "new":
             return as_outcome(intent, given)
         try:
-            result = spec.run(self.call_of(intent.key), arguments)
+            result = spec.run(self.call_of(intent, facts), arguments)
         except ToolRefused as refused:
             self.effects.free(intent, str(refused))
-            return Outcome("refused", spec.name, target, why=str(refused))
+            return Outcome("refused", spec.name, target, why=str(refused), moved=isinstance(refused, FactsMoved))
         except Busy as busy:  # the tool's own word that nothing was done
             self.effects.free(intent, busy.reason)
             raise
@@ -197,13 +199,16 @@ class Toolbox:
             before = self.effects.find(ticket.id, ticket.life, name, target)
             if before is not None and before.status in ("done", "unknown"):
                 return as_outcome(before, _plain(arguments))
-            facts = self.facts(spec, arguments)
+            facts = spec.facts(self.call_of(before), arguments)
         except ToolRefused as refused:
             return Outcome("refused", name, target, why=str(refused))
-        closed = self._closed_gate(spec, facts)
-        if closed and self._denied(name, facts.asked):
-            why = "somebody said no to exactly this: do not ask again, go on without it"
+        nos = self._nos_to(spec, target)
+        if any(same_wish(name, facts.asked, no, moving=facts.moving) for no in nos):
+            why = "somebody said no to exactly this: do not ask again, nor with other words; go on without it"
             return Outcome("refused", name, target, why=why)
+        closed = self._closed_gate(spec, facts)
+        if nos:
+            closed += f"{'; ' if closed else ''}{nos[-1].get('number')} said no to {name} on {target} before"
         if closed:
             return Outcome("needs_approval", name, target, why=closed, arguments=facts.asked)
         return self.perform(spec, arguments, facts)
@@ -246,12 +251,10 @@ class Toolbox:
         if until is not None and until > now:
             raise EndsTurn(Later(at=until, why=f"{name} waits for the action hours of {self.work.agent}"))
 
-    def _denied(self, action: str, arguments: dict[str, Any]) -> bool:
-        digest = action_hash(action, arguments)
-        return any(
-            a.get("hash") == digest and a.get("decision") == "deny" and a.get("state") == "resolved"
-            for a in self.work.answers
-        )
+    def _nos_to(self, spec: ToolSpec, target: str) -> list[dict[str, Any]]:
+        """What was denied of this tool on this target, here or where the ticket comes from, oldest first."""
+        answers = [*(a for t in reversed(self.work.ancestors) for a in t.answers), *self.work.answers]
+        return [no for no in denials(answers) if no["action"] == spec.name and spec.target_in(no) in (None, target)]
 
     def _ask_a_person(self, outcome: Outcome) -> AskHuman | Blocked:
         """Only somebody who looks there knows whether it happened."""

@@ -11,7 +11,7 @@ from typing import Any, Protocol, TypedDict
 
 from .agent import Report, Work
 
-__all__ = ["EndsTurn", "Tool", "ToolRefused", "Tools", "ToolsFor"]
+__all__ = ["EndsTurn", "FactsMoved", "Tool", "ToolRefused", "Tools", "ToolsFor"]
 
 
 class Tool(TypedDict):
@@ -41,6 +41,10 @@ class Tools(Protocol):
 
 class ToolRefused(Exception):
     """The tool did nothing; says why."""
+
+
+class FactsMoved(ToolRefused):
+    """The tool did nothing: what its gates judged was no longer so when it began. It may be judged again at once."""
 
 
 class EndsTurn(Exception):

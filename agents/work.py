@@ -7,6 +7,7 @@ from shiftlead.queues.desk import Desk
 from shiftlead.queues.earlier import earlier_tickets
 from shiftlead.queues.errors import NotFound
 from shiftlead.queues.ledger import Ledger
+from shiftlead.queues.lifecycle import State
 from shiftlead.queues.ticket import Line, Ticket
 
 from .agent import Colleague, Earlier, Work
@@ -70,7 +71,8 @@ def _earlier(desk: Desk, ticket: Ticket) -> list[Earlier]:
 
 
 def _in_short(ticket: Ticket) -> Earlier:
-    result = ticket.result or {}
+    """What was not said to the customer is no outcome: a reply somebody is to look at, or that was withdrawn."""
+    result = (ticket.result if ticket.state in (State.RESOLVED, State.FAILED) else None) or {}
     said = next((str(result[k]) for k in ("summary", "reply", "error") if result.get(k)), ticket.reason)
     return Earlier(
         number=ticket.number, at=ticket.created_at, state=str(ticket.state), category=ticket.category,

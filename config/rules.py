@@ -107,6 +107,11 @@ class Rule:
         """Fields of `name` that the rule reads, as `amount` of `action.amount`."""
         return list(dict.fromkeys(f for n, f, _ in self._reads() if n == name))
 
+    @property
+    def names(self) -> frozenset[str]:
+        """The facts it reads, of NAMES."""
+        return frozenset(self._names)
+
     def try_samples(self, ticket: dict[str, Any]) -> str:
         """Why the rule can never be evaluated, whatever the values: "" if it can.
 

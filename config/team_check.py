@@ -1,7 +1,8 @@
 """What can be wrong with a team although every key and value is well-formed.
 
 Errors: no catch-all, a target or approver nobody answers, a ladder that does not climb, a rule that can never be
-evaluated. Warnings: an agent nothing leads to, a need nobody has, a route behind the catch-all.
+evaluated. Warnings: an agent nothing leads to, a need nobody has, a route behind the catch-all, a gate on what somebody
+says.
 """
 
 from __future__ import annotations
@@ -27,6 +28,8 @@ NUMBERS = words(
     "claim_by lease_until ladder ladder_at accept_by expires_at waits_until weight ladder_left looks_left "
     "first_reply_at escalations"
 )
+# What agents and senders write themselves: whoever can choose it could talk his way past a gate.
+SAID = words("title body summary context links packet steps flow answers result reason joined")
 FLAGS = frozenset({"alone", "suspect", "behind", "withheld", "aided"})
 
 
@@ -280,6 +283,18 @@ class _Check:
                 yield self._at("error", at, f"this rule can never be evaluated: {problem}")
             if at[0] not in ("gates", "review") and rule.fields("action"):
                 yield self._at("warning", at, "`action` is only known in gates: this rule will not match")
+            if at[0] in ("gates", "review"):
+                yield from self._said(rule, at)
+
+    def _said(self, rule: Rule, at: tuple[str | int, ...]) -> Iterator[Problem]:
+        """A gate judges what code computes, not what somebody says."""
+        said = ["`steps`"] if "steps" in rule.names else []
+        said += [f"`ticket.{name}`" for name in rule.fields("ticket") if name in SAID]
+        if said:
+            yield self._at(
+                "warning", at, f"this gate reads {' and '.join(said)}, which agents or senders write themselves: judge "
+                "`action` and `customer`, whose facts the tools compute",
+            )  # fmt: skip
 
     def _reach(self) -> Iterator[Problem]:
         """Agents that nothing leads to. Only a hand-off that names one of their capabilities would."""

@@ -27,6 +27,7 @@ from .cli import (
     stub_llm,
     teams,
     tickets,
+    triage,
     try_agent,
     work,
 )
@@ -45,7 +46,7 @@ app = typer.Typer(
 )
 PARTS = (
     run, demo, enqueue, tickets, signals, similar, people, hands, agents, numbers, cost, try_agent, work, teams,
-    knowledge, audit, housekeeping, simulate, stub_llm,
+    triage, knowledge, audit, housekeeping, simulate, stub_llm,
 )  # fmt: skip
 for part in PARTS:
     part.add(app)

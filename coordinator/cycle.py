@@ -9,7 +9,10 @@ from __future__ import annotations
 import json
 from collections import Counter
 from collections.abc import Sequence
+from contextlib import suppress
 from dataclasses import replace
+
+import redis
 
 from shiftlead.queues import moves
 from shiftlead.queues.desk import Desk
@@ -26,6 +29,7 @@ from .firing import Firing
 from .giving import Giving, RingAll, log_refused, per_customer
 from .meetings import Meetings
 from .notify import Notices
+from .opinions import Opinions
 from .upkeep import Upkeep
 
 __all__ = ["Cycle", "RingAll"]
@@ -46,6 +50,7 @@ class Cycle:
         self.giving = Giving(desk, self.presence, ring)
         self.firing = Firing(desk, self.presence, self.notices, self.giving.agents)
         self.meetings = Meetings(self.team, self.settings, desk.clock.now)
+        self.opinions = Opinions(self.team, self.settings, self._ring_bell)
         self.upkeep = Upkeep(desk, ledger) if ledger is not None else None
         self._said: dict[str, str] | None = None  # of the calendars, last time
         self._rung: dict[str, tuple[float, float]] = {}  # ticket -> (rung at, wait before ringing again)
@@ -125,11 +130,14 @@ class Cycle:
         if not ids:
             return False
         epoch, tickets = self.store.read(ids)
-        changes = {
-            t.id: (t.version, routing.change_for(t, self.team, now=now, epoch=epoch))
-            for t in tickets
-            if t is not None and t.state is State.NEW
-        }
+        opinion_of = self.opinions.of if self.opinions.configured else None
+        changes = {}
+        for t in tickets:
+            if t is None or t.state is not State.NEW:
+                continue
+            change = routing.change_for(t, self.team, now=now, epoch=epoch, opinion_of=opinion_of)
+            if change is not None:  # else a model is still reading it
+                changes[t.id] = (t.version, change)
         crowds = self._crowds([change.after for _, change in changes.values()])
 
         def decide(ticket: Ticket, epoch: int) -> list[Change] | None:
@@ -140,6 +148,12 @@ class Cycle:
 
         log_refused("triage", self.desk.apply_many([(i, decide) for i in ids], read=(epoch, tickets)))
         return len(ids) == BATCH
+
+    def _ring_bell(self) -> None:
+        """Somebody has something for the coordinator. Lost when Redis is away: the sweep comes anyway."""
+        with suppress(redis.RedisError):
+            if not self.client.exists(self.keys.bell):
+                self.client.lpush(self.keys.bell, "1")
 
     def _crowds(self, tickets: Sequence[Ticket]) -> Counter[str]:
         """How many ready tickets the customers of these have already that need the same."""

@@ -10,6 +10,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Any
 
+from shiftlead.queues.denials import denials
 from shiftlead.queues.lifecycle import State
 from shiftlead.queues.ticket import Ticket
 
@@ -47,6 +48,8 @@ def answer_of(child: Ticket) -> dict[str, Any]:
         "summary": result.get("summary", ""),
         "evidence": result.get("evidence", []),
     }
+    if denied := denials(child.answers):  # a no to a part is a no to the whole: queues/denials.py
+        answer["denied"] = denied
     if child.context.get("bound"):  # written by queues/handing_on.py: who asked does not try the same way again
         answer["bound"] = child.context["bound"]
     if child.state is not State.RESOLVED:

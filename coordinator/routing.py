@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import asdict, replace
 from typing import Any
 
 import structlog
 
+from shiftlead.agents.classifier_llm import Opinion
 from shiftlead.config.team import Team
 from shiftlead.queues import moves
 from shiftlead.queues.lifecycle import State
@@ -15,29 +17,48 @@ from shiftlead.queues.ticket import Ticket
 
 from .approval import approver_for
 from .escalation import first_at
-from .triage import rule_facts, triage
+from .triage import TriageDecision, rule_facts, triage
 from .triaged import triaged
 
-__all__ = ["change_for"]
+__all__ = ["OpinionOf", "change_for", "decided"]
 
 log = structlog.get_logger("shiftlead.coordinator")
 
 
-def change_for(ticket: Ticket, team: Team, *, now: float, epoch: int) -> Change:
-    """The triage of one new ticket."""
+OpinionOf = Callable[[Ticket], Opinion | None]  # None: still thinking
+
+
+def change_for(
+    ticket: Ticket, team: Team, *, now: float, epoch: int, opinion_of: OpinionOf | None = None
+) -> Change | None:
+    """The triage of one new ticket. `opinion_of` asks a model; None: its answer is still coming."""
     if ticket.type == "approval":
         return _approval(ticket, team, now, epoch)
     try:
-        decision = triage(ticket, team, now=now, given_priority=ticket.given_priority)
+        decision = decided(ticket, team, now=now, opinion_of=opinion_of)
     except Exception as error:  # a reading that fails on this text: the ticket still goes to somebody
         log.exception("triage failed", ticket=ticket.number)
         return _catch_all(ticket, team, f"triage failed ({type(error).__name__}: {error})", now, epoch)
-    decided = asdict(decision)
-    decided.pop("confidence")
-    state, reasons = decided.pop("state"), decided.pop("reasons")
-    change = moves.triage(ticket, state=state, reasons=reasons, actor="coordinator", now=now, epoch=epoch, **decided)
+    if decision is None:
+        return None
+    told = asdict(decision)
+    for name in ("confidence", "unsure"):
+        told.pop(name)
+    state, reasons = told.pop("state"), told.pop("reasons")
+    change = moves.triage(ticket, state=state, reasons=reasons, actor="coordinator", now=now, epoch=epoch, **told)
     said = change.line.detail | {"triage": triaged(decision).model_dump()}
     return replace(change, line=change.line.model_copy(update={"detail": said}))
+
+
+def decided(ticket: Ticket, team: Team, *, now: float, opinion_of: OpinionOf | None = None) -> TriageDecision | None:
+    """What triage says; where the examples are not sure, with a model's opinion. None: it is still coming."""
+    decision = triage(ticket, team, now=now, given_priority=ticket.given_priority)
+    if not decision.unsure or opinion_of is None:
+        return decision
+    opinion = opinion_of(ticket)
+    if opinion is None:
+        return None
+    return triage(ticket, team, now=now, given_priority=ticket.given_priority, opinion=opinion)
 
 
 def _catch_all(ticket: Ticket, team: Team, reason: str, now: float, epoch: int) -> Change:

@@ -17,7 +17,8 @@ import re
 from dataclasses import dataclass, field
 from typing import Any, Literal
 
-from shiftlead.agents.reading import Reading, examples_of, read, shorten
+from shiftlead.agents.classifier_llm import Opinion
+from shiftlead.agents.reading import Guess, Reading, examples_of, read, shorten
 from shiftlead.config.rules import near
 from shiftlead.config.team import Route, Team
 from shiftlead.queues.lifecycle import State
@@ -26,7 +27,8 @@ from shiftlead.queues.ticket import FlowPlace, Ticket
 
 from .escalation import first_at
 from .flows import flow_for
-from .impact import impact, nobodys_work
+from .impact import impact, source_urgency
+from .nobodys_work import nobodys_work
 
 __all__ = ["TriageDecision", "rule_facts", "triage"]
 
@@ -58,6 +60,7 @@ class TriageDecision:
     confidence: float = 1.0
     not_before: float | None = None
     flow: FlowPlace | None = None
+    unsure: bool = False  # the examples could not tell, and no opinion was given
     reasons: list[str] = field(default_factory=list)
 
 
@@ -70,18 +73,24 @@ class _Way:
     category: str = ""
     route: Route | None = None
     flow: FlowPlace | None = None
+    unsure: bool = False
 
 
-def triage(ticket: Ticket, team: Team, *, now: float, given_priority: Priority | None = None) -> TriageDecision:
-    """Decide for one new ticket. `given_priority` is the sender's own, None when the sender said nothing."""
+def triage(
+    ticket: Ticket, team: Team, *, now: float, given_priority: Priority | None = None, opinion: Opinion | None = None
+) -> TriageDecision:
+    """Decide for one new ticket. `given_priority` is the sender's own, None when the sender said nothing.
+
+    `opinion` is what a model said of it, or why it said nothing; only read where the examples are not sure.
+    """
     reasons: list[str] = []
     kind = _type(ticket, team, reasons)
     named = _named(ticket, team, reasons)
     reading = read(ticket.title, ticket.body)
-    way = _way(ticket, team, kind, reading, now, reasons)
+    way = _way(ticket, team, kind, reading, now, opinion, reasons)
     kind = (way.route.type if way.route and not is_reserved(way.route.type or "", team) else None) or kind
     category = (way.route.category if way.route else None) or ticket.category or way.category
-    urgency, priority = _priority(ticket, way.route, given_priority, reading, reasons)
+    urgency, priority = _priority(ticket, team, way.route, given_priority, reading, reasons)
     # A follow-up has a due time of its own.
     due = ticket.due if ticket.due > ticket.created_at else ticket.created_at + team.target_s(priority)
     told = ticket.changed(
@@ -102,7 +111,8 @@ def triage(ticket: Ticket, team: Team, *, now: float, given_priority: Priority |
         state=state, needs=way.needs, type=kind, category=category, priority=priority, urgency=urgency,
         summary=ticket.summary or _summary(ticket, reading), due=due,
         ladder_at=None if state is State.CANCELLED else _first_step(told, team, now), named=named,
-        confidence=way.confidence, not_before=not_before, flow=way.flow, reasons=reasons,
+        confidence=way.confidence, not_before=not_before, flow=way.flow,
+        unsure=way.unsure and state is not State.CANCELLED and not (named or ticket.parent), reasons=reasons,
     )  # fmt: skip
 
 
@@ -141,7 +151,9 @@ def _named(ticket: Ticket, team: Team, reasons: list[str]) -> str | None:
     return None
 
 
-def _way(ticket: Ticket, team: Team, kind: str, reading: Reading, now: float, reasons: list[str]) -> _Way:
+def _way(
+    ticket: Ticket, team: Team, kind: str, reading: Reading, now: float, opinion: Opinion | None, reasons: list[str]
+) -> _Way:
     if ticket.needs:
         return _said(ticket, team, reasons)
     facts = rule_facts(ticket.changed(type=kind), now=now)
@@ -157,16 +169,30 @@ def _way(ticket: Ticket, team: Team, kind: str, reading: Reading, now: float, re
     guess = examples.guess(reading) if examples else None
     confidence = guess.confidence if guess else 0.0
     if guess is not None and guess.sure:
-        reasons.append(f"examples: sounds like {guess.capability} ({', '.join(guess.matched)})")
-        facts["ticket"]["category"] = guess.capability
-        found = _routed(team, facts, reasons)
-        needs = list(found.needs) if found else [guess.capability]
-        return _Way(needs, confidence, guess.capability, found)
+        reasons.append(f"examples: sounds like {guess.capability} ({_because(guess)})")
+        return _found(guess.capability, confidence, team, facts, reasons)
     if guess is not None:
-        reasons.append(f"examples: perhaps {guess.capability}, but not surely enough ({confidence:.2f})")
+        reasons.append(f"examples: perhaps {guess.capability}, but not surely enough ({_because(guess)})")
+    if opinion is not None and not opinion.problem and opinion.confidence >= team.triage.floor:
+        reasons.append(f"model: {opinion.model} takes it for {opinion.category} ({opinion.confidence:.2f} sure)")
+        return _found(opinion.category, opinion.confidence, team, facts, reasons)
+    if opinion is not None:
+        said = opinion.problem or f"perhaps {opinion.category}, but not surely enough ({opinion.confidence:.2f})"
+        reasons.append(f"model: {opinion.model} gave no category: {said}" if opinion.problem else f"model: {said}")
     catch_all = next(r for r in team.routes if r.when is None)
     reasons.append(f"catch-all: nobody else matched, so {' + '.join(catch_all.needs)}")
-    return _Way(list(catch_all.needs), confidence, "", catch_all)
+    return _Way(list(catch_all.needs), confidence, "", catch_all, unsure=examples is not None and opinion is None)
+
+
+def _because(guess: Guess) -> str:
+    return f"{guess.confidence:.2f} sure" + (f": {', '.join(guess.matched)}" if guess.matched else "")
+
+
+def _found(category: str, confidence: float, team: Team, facts: dict[str, Any], reasons: list[str]) -> _Way:
+    """A category the text was read as; the routes may say more about it."""
+    facts["ticket"]["category"] = category
+    found = _routed(team, facts, reasons)
+    return _Way(list(found.needs) if found else [category], confidence, category, found)
 
 
 def _said(ticket: Ticket, team: Team, reasons: list[str]) -> _Way:
@@ -194,9 +220,10 @@ def _routed(team: Team, facts: dict[str, Any], reasons: list[str]) -> Route | No
 
 
 def _priority(
-    ticket: Ticket, route: Route | None, given: Priority | None, reading: Reading, reasons: list[str]
+    ticket: Ticket, team: Team, route: Route | None, given: Priority | None, reading: Reading, reasons: list[str]
 ) -> tuple[str, Priority]:
-    read_as, why = impact(reading.prose)
+    rules = source_urgency if team.triage.urgency_rules == "source" else impact
+    read_as, why = rules(reading.prose)
     said = SAID.get(ticket.urgency.strip().lower())
     if said is not None and RANK.index(said) > RANK.index(read_as):
         read_as, why = said, [f"the sender says {ticket.urgency!r}"]

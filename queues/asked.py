@@ -116,7 +116,7 @@ def beyond_budget(ticket: Ticket, report: Report, asked: Asked) -> list[Change]:
         to = free[0]
         why, op = f"{reason}; {to} ends it", moves.report_op(ticket)
         return [moves.give_back(ticket, reason=why[:1000], actor=actor, named=to, last_op=op, **at)]
-    wanted = f"{reason}. Raise `budgets` in team.yaml and answer, or reassign or cancel it."
+    wanted = f"{reason}. Raise `budgets` in team.yaml or reassign it, and then answer it; or cancel it."
     waits = Blocked(owner="a person", action=wanted, until=asked.now + A_PERSON_S)
     return [moves.block(ticket, waits, **at)]
 

@@ -33,7 +33,7 @@ from .ledger_database import upsert
 from .ledger_tables import METADATA
 from .ticket import check_text
 
-__all__ = ["MAX_RESULT", "MAX_TARGET", "Effects", "Intent", "key_of"]
+__all__ = ["MAX_RESULT", "MAX_TARGET", "Effects", "Intent"]
 
 EFFECT = METADATA.tables["effect"]
 MAX_TARGET = 300  # characters
@@ -64,13 +64,8 @@ class Intent:
     @property
     def key(self) -> str:
         """What the outside recognises a repetition by: the same for every attempt at this effect."""
-        return key_of(self.team, self.ticket_id, self.life, self.tool, self.target)
-
-
-def key_of(team: str, ticket_id: str, life: int, tool: str, target: str) -> str:
-    """The key of an effect, whether it was begun or not."""
-    named = json.dumps([team, ticket_id, life, tool, target])
-    return hashlib.sha256(named.encode()).hexdigest()[:40]
+        named = json.dumps([self.team, self.ticket_id, self.life, self.tool, self.target])
+        return hashlib.sha256(named.encode()).hexdigest()[:40]
 
 
 class Effects:
@@ -178,11 +173,14 @@ class Effects:
     def _end(self, intent: Intent, states: Sequence[str], *, attempt: int | None = None, **values: Any) -> Intent:
         """Where it still stands in one of `states`; the row as it stands afterwards in any case."""
         place = {c: getattr(intent, c) for c in ("team", "ticket_id", "life", "tool", "target")}
+        set_ = _clean(values)
+        if "result" in set_:  # of one that was erased while it ran no text comes back
+            set_["result"] = sa.case((EFFECT.c.arguments == "", ""), else_=set_["result"])
         with self._engine.connect().execution_options(writes=True) as connection, connection.begin():
             update = EFFECT.update().where(*_is(place), EFFECT.c.state.in_(states))
             if attempt is not None:
                 update = update.where(EFFECT.c.attempt == attempt)
-            connection.execute(update.values(**_clean(values), ended_at=self.clock.now()))
+            connection.execute(update.values(**set_, ended_at=self.clock.now()))
             return _intent(self._row(connection, place))
 
     def _set(self, connection: sa.Connection, row: Any, **values: Any) -> None:

@@ -43,11 +43,14 @@ def failed(ticket: Ticket, report: Failed, asked: Asked, at: dict[str, Any]) -> 
             why = f"{often} and nobody else can, {decider} has the word: {report.error}"
             return [moves.give_back(ticket, reason=why[:500], named=decider, **back)]
     if times >= TRIES:
-        failures = {}
+        back["failures"] = failures = {}
     tried = ticket.attempts.handed_back
     if tried == 0:
         return [moves.give_back(ticket, reason=report.error[:500], **back)]
-    return [moves.defer(ticket, report, until=asked.now + min(2.0**tried, BACK_OFF_S), failures=failures, **at)]
+    anew: dict[str, Any] = {"failures": failures}
+    if not failures and ticket.needs and ticket.worn_out - {me}:  # it was a decision-maker's by their failures alone
+        anew |= {"named": None, "prefers": None}
+    return [moves.defer(ticket, report, until=asked.now + min(2.0**tried, BACK_OFF_S), **anew, **at)]
 
 
 def _able(ticket: Ticket, asked: Asked) -> list[str]:

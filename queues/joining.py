@@ -105,7 +105,12 @@ def compatible(draft: Draft, owner: Ticket, team: Team) -> bool:
     """Whether a link may join them: the draft is of the owner's type or has none, and asks for nothing of its own.
 
     A typed ticket never disappears in an untyped one: whoever opened that first would decide where an incident goes.
+    Nor does what one customer brings in the ticket of another: tools act for the ticket's customer, and an agent would
+    read there what a stranger wants done.
     """
+    one, other = _plain(draft.customer), _plain(owner.customer)
+    if one and other and one != other:
+        return False
     asks = draft.needs or draft.requires_handoff or draft.assigned_to or draft.context.get("escalation_threshold")
     mine, theirs = _kind(draft.type, team), _kind(owner.type, team)
     return not asks and (not mine or mine == theirs or (bool(theirs) and mine == _kind(owner.category, team)))

@@ -20,7 +20,7 @@ from __future__ import annotations
 
 import hashlib
 import json
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from typing import Any
 
@@ -29,6 +29,7 @@ from shiftlead.config.settings import Settings
 from . import moves
 from .asked import Asked, child_of, packet_of, to_a_decider
 from .blocking import blocked
+from .denials import denials, last_no, same_wish
 from .errors import BadInput, TooLarge
 from .failing import failed
 from .flow_steps import after, check_result, ending
@@ -150,26 +151,44 @@ def _resolved(ticket: Ticket, report: Resolved, asked: Asked, at: dict[str, Any]
 
 
 def _ask_human(ticket: Ticket, report: AskHuman, asked: Asked, at: dict[str, Any]) -> list[Change]:
-    digest = action_hash(report.action, report.arguments)
-    for answer in ticket.answers:
-        # One that expired or was cancelled was not denied by anybody: it may be asked for again.
-        if answer.get("hash") == digest and answer.get("decision") == "deny" and answer.get("state") == "resolved":
+    nos = denials(a for t in [*(asked.ancestors() if ticket.lineage else []), ticket] for a in t.answers)
+    for no in nos:
+        if same_wish(report.action, report.arguments, no):
             raise BadInput(
-                f"{ticket.number}: {report.action} with these arguments was denied by {answer.get('agent')} "
-                f"({answer.get('number')}): do not ask again. Go on without it.",
+                f"{ticket.number}: {report.action} with these arguments was denied by {no.get('agent')} "
+                f"({no.get('number')}): do not ask again, nor with other words. Go on without it.",
                 field="action",
             )
+    to = _asked_again(ticket, report, last_no(report.action, nos), asked)
     wanted = Part(
-        type="approval", title=f"Approve {report.action} for {ticket.number}?", question=report.why, to=report.to,
-        needs=[] if report.to else ["approval"],
+        type="approval", title=f"Approve {report.action} for {ticket.number}?", question=report.why, to=to,
+        needs=[] if to else ["approval"],
     )  # fmt: skip
     packet = packet_of(ticket, report.why, None).model_copy(update={"human_approval_needed": True})
     child = child_of(
         ticket, wanted, asked, source="approval", packet=packet, links=[], excluded=[ticket.assigned_to],
-        context={"action": report.action, "arguments": report.arguments, "why": report.why, "hash": digest},
+        context={
+            "action": report.action, "arguments": report.arguments, "why": report.why,
+            "hash": action_hash(report.action, report.arguments),
+        },
         expires_at=asked.now + asked.settings.approval_expires_s,
     )  # fmt: skip
     return [moves.ask(ticket, report, child.after, **at), child]
+
+
+def _asked_again(ticket: Ticket, report: AskHuman, no: Mapping[str, Any] | None, asked: Asked) -> str | None:
+    """Whom the agent asks. After a no to that action whoever said it, so that nobody looks for a milder one: only from
+    a program to a person is a step up. A closed gate names its approver in any case (coordinator/approval.py)."""
+    who = str(no.get("agent") or "") if no else ""
+    if not who or who == ticket.assigned_to or "approval" not in asked.team.can(who):
+        return report.to
+    steps_up = report.to is not None and _is_person(report.to, asked) and not _is_person(who, asked)
+    return report.to if steps_up else who
+
+
+def _is_person(name: str, asked: Asked) -> bool:
+    spec = asked.team.agents.get(name)
+    return name in asked.team.people or (spec is not None and spec.human)
 
 
 def _bounded(ticket: Ticket, report: Report, settings: Settings) -> None:

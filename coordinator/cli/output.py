@@ -20,6 +20,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
+from typer.core import TyperGroup
 
 if TYPE_CHECKING:
     from rich.console import Console, RenderableType
@@ -106,9 +107,11 @@ def command(
     return register
 
 
-def group(app: typer.Typer, name: str, text: str, *, panel: str | None = None) -> typer.Typer:
+def group(
+    app: typer.Typer, name: str, text: str, *, panel: str | None = None, cls: type[TyperGroup] | None = None
+) -> typer.Typer:
     """A group of commands, as `shiftlead agents ...`."""
-    sub = typer.Typer(help=text, no_args_is_help=True, rich_markup_mode="rich")
+    sub = typer.Typer(cls=cls, help=text, no_args_is_help=True, rich_markup_mode="rich")
     app.add_typer(sub, name=name, rich_help_panel=panel)
     return sub
 

@@ -410,6 +410,32 @@ def test_a_report_is_not_lost_when_its_costs_cannot_be_written(
     shop.ledger.close()
 
 
+@pytest.mark.parametrize("away", ["its story", "its budgets"])
+def test_no_agent_fails_a_ticket_while_sql_is_away(
+    tmp_path: Path, stub: StubLlm, monkeypatch: pytest.MonkeyPatch, away: str
+) -> None:
+    """EN-04, I18: two such attempts barred it from the ticket, and in the end a decision-maker had every ticket."""
+    shop = Shop(tmp_path, stub, "{ticket: {runs: 9}}")
+    ticket = shop.ticket()
+
+    def gone(*_: object, **__: object) -> Any:
+        raise OperationalError("SELECT", {}, Exception("the server closed the connection"))
+
+    with monkeypatch.context() as patched:
+        if away == "its story":
+            patched.setattr(shop.ledger, "lines", gone)
+        else:
+            patched.setattr(shop.runner._accounts.allowance, "_spent", gone)
+        for _ in range(3):
+            assert shop.work(ticket, "tom") == "busy"
+    now = shop.now(ticket)
+    assert (now.state, now.failures, now.attempts.handed_back, now.named) == (State.READY, {}, 0, None)
+    tom = shop.desk.store.agent_states(["tom"])["tom"]
+    assert tom.busy_until == T + 15 and "can" in tom.reason and "OperationalError" in tom.reason
+    assert shop.work(ticket, "tom") == "resolved"
+    shop.close()
+
+
 def test_a_turn_is_written_while_it_goes_on(tmp_path: Path, stub: StubLlm) -> None:
     """A worker that is killed loses the call it was in; the row of its turn is there and has no report yet."""
     rows: list[tuple[int, str]] = []

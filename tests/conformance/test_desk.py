@@ -278,7 +278,7 @@ def test_what_may_be_tried_again_is_tried_by_others_then_by_one_who_decides_and_
         assert decided.not_before is not None and decided.not_before > clock.now()
         clock.advance(decided.not_before - clock.now())
         decided = _one(desk, decided, lambda t, epoch: [moves.wake(t, now=clock.now(), epoch=epoch)])
-    assert decided.failures == {}, "all may try again"
+    assert (decided.failures, decided.named) == ({}, None), "all may try again"
 
 
 def test_a_deferred_ticket_waits_for_its_timer(desk: Desk, clock: ManualClock) -> None:

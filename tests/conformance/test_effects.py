@@ -179,6 +179,16 @@ def test_erased_effects_keep_that_they_were_done(effects: Effects) -> None:
     assert begin(effects, 9).status == "done"
 
 
+def test_an_effect_that_ends_after_its_ticket_was_erased_says_that_and_no_more(effects: Effects) -> None:
+    """EN-15, EN-11: a ticket that was cancelled meanwhile. It counts as done, so it is not done again."""
+    running = begin(effects, arguments={"reason": "Mia's address"})
+    effects.erase(["t1"], at=7.0)
+
+    ended = effects.finish(running, {"to": "Mia"})
+
+    assert (ended.status, ended.arguments, ended.result) == ("done", {}, None)
+
+
 def race(url: str, rounds: int, token: int, start: Any, said: Any) -> None:
     """One of several processes that begin the same effects at the same moment."""
     ledger = Ledger(url)

@@ -202,10 +202,15 @@ def test_a_batch_is_answered_one_by_one(door: Door, lines: bool) -> None:
 
 
 def test_every_route_needs_a_key_but_the_open_ones(door: Door) -> None:
-    """I16: also for a route that is added later."""
+    """I16: also for a route that is added later. A webhook is opened by its signature, and not without a secret."""
     open_routes = {"/healthz", "/readyz"}
+    signed_routes = {"/v1/inbound/github"}  # what an unsigned delivery gets with a secret: tests/unit/test_inbound.py
     for path, methods in door.http.get("/openapi.json").json()["paths"].items():
         if path in open_routes:
+            continue
+        if path in signed_routes:
+            for headers in ({}, door.key("admin"), {"X-Hub-Signature-256": "sha256=" + "0" * 64}):
+                is_problem(door.http.post(path, content=b"{}", headers=headers), 403)
             continue
         for method in methods:
             url = path.replace("{ticket}", "T-2026-001").replace("{agent}", "iris_support")

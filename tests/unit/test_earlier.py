@@ -9,6 +9,7 @@ import pytest
 
 from shiftlead.agents.prompt import build_prompt, read_parts
 from shiftlead.agents.work import MOST_EARLIER, build_work
+from shiftlead.config.team import Check
 from shiftlead.queues.report import HandOff, Resolved
 from tests.desks import a_working_ticket
 from tests.room import Room
@@ -42,3 +43,18 @@ def test_the_last_few_tickets_of_the_customer_go_along_newest_first(room: Room) 
     ben = build_work(room.desk, a_working_ticket(room.desk, customer="ben", body="more"), room.team)
     assert [e.number for e in ben.earlier] == [stranger.number]
     assert build_work(room.desk, a_working_ticket(room.desk, body="nobody's"), room.team).earlier == []
+
+
+def test_a_reply_that_was_not_sent_is_no_outcome(room: Room) -> None:
+    """SD-07, SD-10: else another agent says to the customer what a checker has not let through."""
+    room.desk.team = room.team.model_copy(update={"check": Check(by="decision")})
+    first = a_working_ticket(room.desk, customer="mia", body="my refund?")
+    draft = Resolved(reply="we pay 900", summary="we pay 900")
+    assert room.desk.report(first.id, first.token, draft, agent="iris_support").in_review
+    again = a_working_ticket(room.desk, customer="mia", body="again")
+    for state in ("ready", "cancelled"):
+        room.recorded()
+        [earlier] = build_work(room.desk, again, room.team).earlier
+        assert (earlier.number, earlier.state, "900" in earlier.outcome) == (first.number, state, False)
+        if state == "ready":
+            room.desk.cancel(first.id, actor="person:ann", reason="withdrawn")

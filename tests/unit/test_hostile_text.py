@@ -74,4 +74,4 @@ def test_every_offline_brain_reads_any_text_in_a_moment(tmp_path: Path, name: st
 def test_what_the_bounded_patterns_find_is_what_they_found(text: str, feature: str) -> None:
     """EN-03."""
     reading = read("", text)
-    assert (feature in reading.features) if feature else ("example" not in reading.tokens)
+    assert (feature in reading.features) if feature else ("example" not in reading.prose)

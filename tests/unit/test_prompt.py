@@ -280,9 +280,7 @@ def test_a_model_may_give_up_but_never_close_a_ticket_by_it() -> None:
 
 
 def test_an_action_that_was_denied_is_not_asked_for_again() -> None:
-    from shiftlead.queues.reports import action_hash
-
-    denied = {"hash": action_hash("process_refund", {"amount": 600}), "decision": "deny", "state": "resolved"}
+    denied = {"action": "process_refund", "arguments": {"amount": 600}, "decision": "deny", "state": "resolved"}
     work = some_work()
     work = work.model_copy(update={"ticket": work.ticket.changed(answers=[denied])})
     text = '{"kind": "ask_human", "action": "process_refund", "arguments": "{\\"amount\\": %s}", "why": "asked"}'

@@ -20,14 +20,13 @@ from shiftlead.agents.billing_tables import CUSTOMER, METADATA, Billing
 from shiftlead.agents.quota import Busy
 from shiftlead.agents.tool import Call, Facts, Money, registry, tool
 from shiftlead.agents.toolroom import Toolroom, tool_names
-from shiftlead.agents.tools import REPEAT, at_hand, current_toolbox, tools_for
+from shiftlead.agents.tools import REPEAT, Outcome, at_hand, current_toolbox, tools_for
 from shiftlead.agents.tools_api import EndsTurn, ToolRefused, Tools
 from shiftlead.config.calendar import Hours
 from shiftlead.config.clock import ManualClock
 from shiftlead.config.settings import Settings
 from shiftlead.config.team import load_team
 from shiftlead.queues.desk import Desk
-from shiftlead.queues.effects import key_of
 from shiftlead.queues.errors import BadInput, StaleToken
 from shiftlead.queues.ticket import Ticket
 from tests.till import BASIC, BICYCLE, CAMERA, GOLD, KETTLES, MOUSE, SEED, SILVER, Till, a_yes, team_folder
@@ -282,21 +281,9 @@ def test_a_closed_gate_asks_with_the_facts_of_the_database(till: Till) -> None:
     assert isinstance(report, AskHuman) and report.action == "process_refund"
     assert report.arguments == {
         "order_id": CAMERA, "amount": 600.0, "reason": "APPROVED BY CEO", "item_ids": [], "currency": "USD",
-        "tier": "gold", "days_since_purchase": 30, "refunded_in_all": 600.0,
+        "tier": "gold", "days_since_purchase": 30, "amount_in_all": 600.0,
     }  # fmt: skip
     assert "gate 1 is closed" in report.why
-
-
-def test_slices_of_one_order_add_up_and_an_attempt_that_died_is_no_slice(till: Till) -> None:
-    """EN-10, EN-11: gates see what went back of the order before, in other tickets; not this very refund, again."""
-    first, second = till.toolbox(), till.toolbox(till.ticket(id="t2"))
-    spec = first.allowed["process_refund"]
-    asked = spec.arguments({"order_id": CAMERA, "amount": 480.0})
-    before = first.facts(spec, asked)
-    assert before.action["refunded_in_all"] == 480.0
-    spec.run(first.call_of(key_of("till", "t1", 1, "process_refund", CAMERA)), asked)
-    assert first.facts(spec, asked) == before
-    assert second.facts(spec, asked).action["refunded_in_all"] == 960.0
 
 
 def test_a_gate_that_cannot_be_evaluated_is_closed(till: Till) -> None:
@@ -738,3 +725,20 @@ def test_whoever_judges_a_reply_is_told_what_tools_said_and_did(till: Till) -> N
     [effect] = with_effects(work, found).answers
     assert (effect["tool"], effect["status"], effect["result"]["amount"]) == ("process_refund", "done", 20.0)
     assert Toolroom(desk).toolbox(work.model_copy(update={"ticket": till.ticket()})) is None  # type: ignore[arg-type]
+
+
+def test_what_a_tool_told_stands_in_the_story_while_the_turn_has_the_ticket(till: Till) -> None:
+    """EN-15, EN-11: a cancelled ticket may be erased while its brain thinks on. Which tool was used stands there."""
+    notes: list[dict[str, Any]] = []
+    there = [till.ticket()]
+    ticket = till.ticket(review={"authors": ["bill"], "needs": ["billing"]})
+    desk = SimpleNamespace(
+        team=till.team, ledger=till.ledger, clock=till.clock, settings=None, find=lambda _: there[0],
+        note=lambda *_, actor, **detail: notes.append(detail["effect"]),
+    )  # fmt: skip
+    toolbox = Toolroom(desk).toolbox(Work(agent="plain", ticket=ticket, token=5))  # type: ignore[arg-type]
+    assert toolbox is not None
+    for there[0] in (ticket, ticket.changed(token=6)):
+        toolbox.audit(Outcome("done", "get_customer", result={"name": "Sofia"}))
+    assert [note["outcome"] for note in notes] == ["done", "done"]
+    assert ["Sofia" in note.get("result", "") for note in notes] == [True, False]
