@@ -16,7 +16,7 @@ from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from typing import Any
 
-import cel
+from .expressions import compile_rule
 
 __all__ = ["NAMES", "TICKET_FIELDS", "Rule", "RuleError", "Verdict", "near", "words"]
 
@@ -75,7 +75,7 @@ class Rule:
     def __init__(self, source: str) -> None:
         self.source = source
         try:
-            self._program = cel.compile(source)
+            self._program = compile_rule(source)
         except ValueError as error:
             raise _syntax_error(str(error)) from None
         self._check_names()

@@ -8,15 +8,15 @@ from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from operator import itemgetter
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import sqlalchemy as sa
-from alembic import command
-from alembic.config import Config
-from alembic.util import CommandError
 from sqlalchemy.dialects import postgresql, sqlite
 
 from .errors import LedgerHalted
+
+if TYPE_CHECKING:
+    from alembic.config import Config
 
 __all__ = ["Prepared", "alembic_config", "is_sqlite", "migrate", "open_engine", "upsert"]
 
@@ -57,6 +57,9 @@ def migrate(engine: sa.Engine) -> None:
     Raises:
         LedgerHalted: the database was written by a newer Shiftlead.
     """
+    from alembic import command  # most processes open a database that is ready, and start sooner without it
+    from alembic.util import CommandError
+
     with _alone(engine), engine.connect().execution_options(writes=True) as connection, connection.begin():
         if not is_sqlite(engine):
             connection.execute(sa.select(sa.func.pg_advisory_xact_lock(MIGRATION_LOCK)))
@@ -73,6 +76,8 @@ def migrate(engine: sa.Engine) -> None:
 
 def alembic_config() -> Config:
     """Alembic's configuration for the migrations in this package."""
+    from alembic.config import Config
+
     config = Config()
     config.set_main_option("script_location", str(Path(__file__).with_name("migrations")).replace("%", "%%"))
     return config

@@ -69,10 +69,18 @@ def running_server(folder: Path, *options: str, binary: str = "") -> Iterator[st
 
 
 SLOW_FIRST = ("test_demo", "test_mini_soak", "test_own_agents", "test_model", "test_cli", "test_killed_workers")
+# Each starts a whole installation: one after the other, or they would take the machine from each other.
+MANY_PROCESSES = (
+    "test_demo", "test_mini_soak", "test_own_agents", "test_supervisor", "test_procfile", "test_agents_sdk",
+)  # fmt: skip
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """The long ones begin first, so that the parallel runners end together."""
+    """The long ones begin first, so that the parallel runners end together; whole installations run on one of them."""
+
+    for item in items:
+        if item.path.stem in MANY_PROCESSES:
+            item.add_marker(pytest.mark.xdist_group("installations"))
 
     def rank(item: pytest.Item) -> int:
         name = item.path.stem

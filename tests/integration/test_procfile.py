@@ -47,6 +47,8 @@ def test_the_procfile_starts_all_six_at_once_completes_a_ticket_and_ends_on_sigt
         assert done.result is not None and done.result["reply"] == "done: quick please"
 
         cluster.wait_until(lambda: all(listens(int(p)) for p in ports.values()), what="the HTTP door and Flower")
+        # A runner stops all at once: the server may be gone before a worker has put its last message away.
+        cluster.wait_until(lambda: not cluster.connections.client.exists("unacked"), what="every ring is put away")
         started = re.findall(r"system\s*\|\s*(\S+) started", log.read_text())
         assert sorted(started) == sorted(f"{name}.1" for name in SIX)
         assert "stopped" not in log.read_text()
@@ -59,7 +61,7 @@ def test_the_procfile_starts_all_six_at_once_completes_a_ticket_and_ends_on_sigt
         for pid in processes_of(short_folder):
             os.kill(pid, signal.SIGKILL)
     said = log.read_text()
-    assert "Traceback" not in said, said[-5000:]
+    assert "Traceback" not in said, said[max(0, said.find("Traceback") - 600) :][:5000]
     assert "sending SIGKILL" not in said, said[-3000:]
     ledger = Ledger(cluster.settings.database_address, read_only=True)
     report = verify(ledger, "crew")
