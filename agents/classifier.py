@@ -25,15 +25,18 @@ from .classifier_text import features_of, says_little
 __all__ = ["Classifier", "Example", "Guess"]
 
 # What a feature of each kind weighs beside its rarity; tried out on 77 intents with 10 and with 120 examples each.
-KINDS = {"w": 1.0, "p": 0.7, "s": 0.5, "g": 0.6, "k": 1.4, "q": 0.6, "<": 1.5}
+KINDS = {"w": 1.0, "p": 0.7, "s": 0.5, "g": 0.6, "k": 1.4, "q": 0.6, "<": 3.0}
 SCALE = 4.0  # of a score, before the exponential
 STRANGE = 4.0  # what a word that was never seen weighs, beside a rare one
 SHOWN = "wpk<"  # kinds that can be told to a person
 MARGIN = 3.0  # by which the right label must lead while learning
 TOUCHED = 0.02  # share of an error below which a label is left alone
 ROUNDS = 6  # over all examples
-MANY = 2_000  # examples from which a feature must be seen more than once to count, as often as its kind says
-SEEN = {"w": 2, "g": 2, "k": 2, "<": 2}  # the others three times
+MANY = 2_000  # examples: from then on a feature must be seen often enough to be worth its place
+SEEN = {
+    "few": dict.fromkeys("wgk<", 1) | dict.fromkeys("psq", 2),
+    "many": dict.fromkeys("wgk<", 2) | dict.fromkeys("psq", 3),
+}
 PARTS = 3  # one of them is held out to calibrate
 Progress = Callable[[float], None]  # is told the share that is done
 
@@ -146,10 +149,11 @@ def softmax(scores: Sequence[float]) -> list[float]:
 
 def _learned(rows: Sequence[Example], progress: Progress | None = None) -> Classifier:
     seen = Counter(feature for row in rows for feature in row.features)
+    least = SEEN["many" if len(rows) >= MANY else "few"]
     known: dict[str, int] = {}
     squares: list[float] = []
     for feature, count in seen.items():
-        if len(rows) < MANY or count >= SEEN.get(feature[0], 3):
+        if count >= least[feature[0]]:
             known[feature] = len(squares)
             squares.append((KINDS[feature[0]] * _rarity(len(rows), count)) ** 2)
     labels = list(dict.fromkeys(row.label for row in rows))

@@ -82,7 +82,12 @@ def features_of(text: str, seen: Iterable[str] = ()) -> list[str]:
 
 def says_little(shown: str) -> bool:
     """Whether a stem, or a pair of them, is made of words that stand in every text."""
-    return all(part in LITTLE for part in shown.split())
+    return all(part in _little() for part in shown.split())
+
+
+@cache
+def _little() -> frozenset[str]:
+    return frozenset(map(stem, LITTLE))
 
 
 def words_of(text: str) -> list[str]:

@@ -17,7 +17,7 @@ from .impact_cues import DENIED, FOUND_AGAIN, HIGH, LOW, OVER, URGENT
 
 __all__ = ["impact", "source_urgency"]
 
-MOST = 6_000  # characters of prose that are read: damage is told early
+MOST = 3_000  # characters of prose that are read: damage is told early
 LEVELS = [
     (level, [(name, Cue(pattern), deniable) for name, pattern, deniable in cues])
     for level, cues in (("urgent", URGENT), ("high", HIGH), ("low", LOW))

@@ -191,7 +191,7 @@ def _because(guess: Guess) -> str:
 def _found(category: str, confidence: float, team: Team, facts: dict[str, Any], reasons: list[str]) -> _Way:
     """A category the text was read as; the routes may say more about it."""
     facts["ticket"]["category"] = category
-    found = _routed(team, facts, reasons)
+    found = _routed(team, facts, reasons, now_known="category")
     return _Way(list(found.needs) if found else [category], confidence, category, found)
 
 
@@ -205,9 +205,10 @@ def _said(ticket: Ticket, team: Team, reasons: list[str]) -> _Way:
     return _Way(list(ticket.needs), 1.0, ticket.needs[0])
 
 
-def _routed(team: Team, facts: dict[str, Any], reasons: list[str]) -> Route | None:
+def _routed(team: Team, facts: dict[str, Any], reasons: list[str], *, now_known: str = "") -> Route | None:
+    """The first route that matches; with `now_known` only among those that speak of this field."""
     for index, route in enumerate(team.routes, 1):
-        if route.when is None:
+        if route.when is None or (now_known and now_known not in route.when.source):
             continue
         verdict = route.when.evaluate(facts)
         if verdict.value:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import threading
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -229,11 +230,13 @@ def test_more_tickets_than_a_model_reads_at_once_are_not_kept_waiting(
     team: Team, stub: StubLlm, tmp_path: Path
 ) -> None:
     """I10, I22: what is under way is bounded."""
-    stub.script = Script([answer("meals") | {"delay": 1.0, "times": 99}])
-    opinions = Opinions(team, asking(stub, tmp_path))
+    stub.script = Script([answer("meals") | {"delay": 0.5, "times": 99}])
+    answered = threading.Semaphore(0)
+    opinions = Opinions(team, asking(stub, tmp_path), answered.release)
     said = [opinions.of(a_ticket(UNSURE).changed(id=f"t{n}")) for n in range(MOST + 3)]
     assert said[:MOST] == [None] * MOST
     assert all(opinion is not None and "other tickets" in opinion.problem for opinion in said[MOST:])
+    assert all(answered.acquire(timeout=20) for _ in range(MOST)), "and each of the others is answered"
 
 
 # -- the command line ------------------------------------------------------------------------------------------------
@@ -247,9 +250,10 @@ def cli(*arguments: str) -> int:
 
 @pytest.fixture(autouse=True)
 def _alone(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
-    for name in ("SHIFTLEAD_OPENAI_BASE_URL", "SHIFTLEAD_OPENAI_API_KEY", "SHIFTLEAD_TEAM", "SHIFTLEAD_OVERLAY"):
+    for name in ("SHIFTLEAD_OPENAI_BASE_URL", "SHIFTLEAD_OPENAI_API_KEY", "SHIFTLEAD_OVERLAY"):
         monkeypatch.delenv(name, raising=False)
     monkeypatch.setenv("SHIFTLEAD_HOME", str(tmp_path / "home"))
+    monkeypatch.setenv("SHIFTLEAD_TEAM", "front_office")  # what --team sets is taken back after the test
 
 
 def test_the_command_decides_each_row_and_names_the_line_it_cannot_read(
