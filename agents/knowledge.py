@@ -35,7 +35,7 @@ __all__ = ["Hit", "Knowledge", "Shelf"]
 log = logging.getLogger(__name__)
 CHEAP_S = 0.002  # a look at the files that costs less is taken before every search
 CURVES_S = 60.0  # between two readings of how the team's outcomes bent the curves
-QUOTED = 0.85  # share of the words of the shorter answer that the other has: it quotes it
+QUOTED = 0.75  # share of a page's words, its heading's too, that a reply and its question have: it quotes it
 SILENT_S = 30.0  # an index that failed is left alone for so long
 
 
@@ -120,8 +120,10 @@ class Knowledge:
             self._look()
             files = self._by_source
         found = self._find(asked, files)
-        pages, *tickets = [[_hit(r, self._curves, files) for r in rank(text, f)[: 3 * limit]] for f in found]
-        return _merged([pages, *([t for t in hits if not _quotes(t, pages)] for hits in tickets)], limit)
+        pages, *tickets = [rank(text, f)[: 3 * limit] for f in found]
+        texts = [set(page.passage.stems) for page in pages]
+        ranked = [pages, *([t for t in past if not _quotes(t, texts)] for past in tickets)]
+        return _merged([[_hit(r, self._curves, files) for r in some] for some in ranked], limit)
 
     def texts(self) -> list[str]:
         """Every section of the files, with its heading above it."""
@@ -211,14 +213,10 @@ def _merged(lists: Sequence[list[Hit]], limit: int) -> list[Hit]:
     return merged
 
 
-def _quotes(ticket: Hit, pages: Sequence[Hit]) -> bool:
+def _quotes(ticket: Ranked, pages: Sequence[set[str]]) -> bool:
     """Whether the reply was written from one of the pages, and says nothing new beside it."""
-    said = set(words(ticket.text))
-    for page in pages:
-        there = set(words(page.text))
-        if there and len(said & there) >= QUOTED * min(len(said), len(there)):
-            return True
-    return False
+    said = set(ticket.passage.stems)
+    return any(len(said & page) >= QUOTED * len(page) for page in pages)
 
 
 if __name__ == "__main__":

@@ -46,8 +46,8 @@ __all__ = ["KnowledgeIndex"]
 
 TICKETS = ""  # the source all tickets stand under
 CANDIDATES = 40  # passages that are ranked
-TELLING = 8  # words of a question they are looked up by, the rarest
-ENOUGH = 1_500  # passages with one of them
+TELLING = 6  # words of a question they are looked up by, the rarest
+ENOUGH = 800  # passages with one of them
 CHUNK = 500  # lines of the ledger taken in one transaction
 MOST_TICKETS = 20_000  # the newest
 UNSATISFIED = 2  # of 5
