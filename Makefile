@@ -36,7 +36,7 @@ check: .venv/.test-ready ## style, types and the direction of the imports
 	@$(BIN)/lint-imports
 
 test: check ## check, and every test
-	@$(BIN)/pytest -n 3 --dist loadgroup -m "not quiet"
+	@$(BIN)/pytest -n 2 --dist loadgroup -m "not quiet"
 	@$(BIN)/pytest -m quiet
 
 lock: ## write both lock files anew from pyproject.toml (needs uv)

@@ -27,6 +27,7 @@ from shiftlead.queues.lifecycle import State
 from shiftlead.queues.ticket import Draft, Ticket
 from tests.conftest import running_server
 
+PATIENCE_S = 60.0  # how long a state is waited for before a test gives up; nothing is measured by it
 TEAM_FILE = """
 team: crew
 agents:
@@ -161,7 +162,7 @@ class Cluster:
     def logs(self) -> str:
         return "\n".join(f"--- {p.name}\n{p.read_text()[-3000:]}" for p in sorted(self.folder.glob("*.log")))
 
-    def wait_until(self, true: Callable[[], Any], *, seconds: float = 30.0, what: str = "") -> Any:
+    def wait_until(self, true: Callable[[], Any], *, seconds: float = PATIENCE_S, what: str = "") -> Any:
         """Poll a state; fails with the processes' logs when it does not come true in time."""
         deadline = time.monotonic() + seconds
         while time.monotonic() < deadline:
@@ -198,7 +199,7 @@ class Cluster:
         except Unavailable as error:
             raise AssertionError(f"{error}\n{self.logs()}") from error
 
-    def ended(self, ticket: Ticket, *, seconds: float = 30.0) -> Ticket:
+    def ended(self, ticket: Ticket, *, seconds: float = PATIENCE_S) -> Ticket:
         """Wait until the ticket is completed."""
 
         def done() -> Ticket | None:
@@ -208,7 +209,7 @@ class Cluster:
         found: Ticket = self.wait_until(done, seconds=seconds, what=f"{ticket.number} completed")
         return found
 
-    def in_state(self, ticket: Ticket, state: State, *, seconds: float = 15.0) -> Ticket:
+    def in_state(self, ticket: Ticket, state: State, *, seconds: float = PATIENCE_S) -> Ticket:
         def there() -> Ticket | None:
             found = self.desk.find(ticket.id)
             return found if found.state is state else None

@@ -233,8 +233,11 @@ def test_a_ticket_about_no_software_is_a_persons(pair: Pair) -> None:
 
 
 def test_nobody_merges_but_a_person_and_every_ladder_ends_with_one(pair: Pair) -> None:
-    """TA-01 to TA-03, TA-13, TA-14: what is delegated stands in the team file; one gate, and it wants a person."""
+    """TA-01, TA-02, TA-03, TA-13, TA-14: what is delegated stands in the team file; one gate, and it wants a person."""
     team = pair.team
+    soul = (team.folder / "SOUL.md").read_text()
+    assert soul.splitlines()[1] == "Version 1"
+    assert all(part in soul for part in ("## Who we are", "## Tone", "## When we ask", "## Core rules", "decision log"))
     programs = [a for a in team.agents.values() if not a.human]
     assert [a.role for a in programs] == ["orchestrator", "engineer"] and len(team.gates) == 1
     assert team.gates[0].human and set(team.gates[0].confirms) == {"scope", "acceptance_criteria"}
