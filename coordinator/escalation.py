@@ -2,7 +2,8 @@
 
 The ladder's clock started when the ticket opened; no move re-arms it. A step either tells somebody or gives the ticket
 to somebody who has a free slot; without one it tells them, the name the ticket stood under counts no more, and the
-next step comes as planned. After the last step the last one is repeated every day, so nothing is quietly forgotten.
+next step comes as planned. What nobody on the team can do waits for them instead: there is nobody it is taken from.
+After the last step the last one is repeated every day, so nothing is quietly forgotten.
 The clock stands while the requester is asked (moves.ask keeps what is left) and outside the ladder's agreed hours.
 """
 
@@ -56,10 +57,10 @@ def first_at(
 
 def next_step(
     ticket: Ticket, ladder: Ladder, *, free: Collection[str], now: float, days_off: frozenset[date] = frozenset(),
-    others: bool = True,
+    others: bool = True, nobody: bool = False,
 ) -> Step:  # fmt: skip
     """The step that is due now. `free` names the agents with a free slot; `others`: somebody beside the one it is named
-    for can do what it needs."""
+    for can do what it needs; `nobody` on the team can do it, whoever is free."""
     steps = ladder.ladder
     index = min(ticket.ladder, len(steps) - 1)
     step = steps[index]
@@ -77,6 +78,9 @@ def next_step(
         if ticket.state in REASSIGNABLE and step.reassign in free and not mine and not barred:
             to = step.reassign
             reason += f"; {to} takes it"
+        elif nobody and ticket.state is State.READY and not ticket.named and not mine and not barred:
+            to = step.reassign  # taken from nobody: it waited for a slot that does not exist
+            reason += f"; nobody can {' + '.join(ticket.needs)}, so it waits for {to}"
         elif not mine:
             reason += f"; {step.reassign} cannot take it now and is told"
             if ticket.state is State.READY and ticket.named and ticket.needs and others and ticket.type != "approval":

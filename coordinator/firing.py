@@ -104,10 +104,13 @@ class _Round:
             return None
         free = {a.name for a in self.agents.values() if not a.obstacle(self.now, a.weight(ticket.needs), mine=True)}
         able = set(self.team.agents_for(ticket.needs)) - {ticket.named, *ticket.excluded}
-        others = bool(able)
-        step = escalation.next_step(ticket, ladder, free=free, now=self.now, days_off=self.team.days_off, others=others)
+        target = ladder.ladder[min(ticket.ladder, len(ladder.ladder) - 1)].reassign
+        nobody = target in self.agents and not self.team.agents_for(ticket.needs)
+        step = escalation.next_step(
+            ticket, ladder, free=free, now=self.now, days_off=self.team.days_off, others=bool(able), nobody=nobody
+        )
         self.steps[ticket.id] = (step, ticket)
-        if step.to is not None:
+        if step.to in free:
             self.agents[step.to].load += self.team.weight(step.to, ticket.needs)  # the slot is spoken for
         wider: dict[str, Any] = (
             {"needs": step.needs} if step.needs else {"named": None, "prefers": ticket.named} if step.unnamed else {}

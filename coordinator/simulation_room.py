@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import shutil
 import tempfile
+import threading
 from collections import Counter
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -106,10 +107,12 @@ def complaints(into: Counter[str]) -> Iterator[None]:
     """What the engine would log is counted: a dry run writes to no log, and a warning is worth a line in the report."""
 
     def count(_logger: Any, method: str, event: structlog.typing.EventDict) -> structlog.typing.EventDict:
-        if method in ("warning", "error", "exception", "critical"):
+        here = threading.get_ident() == mine  # what else this process does is not the dry run's
+        if here and method in ("warning", "error", "exception", "critical"):
             into[f"{event.get('event')}: {event.get('error', '')}".rstrip(": ")[:160]] += 1
         raise structlog.DropEvent
 
+    mine = threading.get_ident()
     before = structlog.get_config()
     structlog.configure(processors=[count])
     try:

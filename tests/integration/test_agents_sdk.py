@@ -132,7 +132,7 @@ def test_the_agent_uses_a_tool_and_answers_in_a_forced_schema(shop: Shop) -> Non
 def test_a_gate_holds_whatever_the_model_wants_and_the_effect_is_done_once(shop: Shop) -> None:
     """SS-09, EN-10: the SDK's run ends with a question; after the yes the runtime acts, and the agent is told."""
     ticket = shop.cluster.in_state(shop.cluster.accept("Refund my desk, order 4712"), State.WAITING)
-    approval = shop.cluster.in_state(shop.desk.find(ticket.awaits[0]), State.READY)
+    approval = shop.desk.find(ticket.awaits[0])
     assert (approval.context["action"], approval.context["arguments"]["amount"]) == ("send_refund", 640.0)
     assert "effect" not in str([line.detail for line in shop.desk.history(ticket.id) if line.move == "ask"])
     shop.desk.answer(approval.id, "approve", actor="person:lena_lead", reason="she is right")

@@ -67,7 +67,7 @@ def house(
     command(agents, "record", examples=numbers.RECORD_EXAMPLES)(numbers.record_command)
 
     def run(*arguments: str, code: int = 0) -> Result:
-        result = CliRunner().invoke(app, list(arguments), catch_exceptions=False)
+        result = CliRunner(env={"COLUMNS": "140"}).invoke(app, list(arguments), catch_exceptions=False)
         assert result.exit_code == code, result.output
         return result
 

@@ -125,6 +125,15 @@ def test_reassign_needs_a_free_slot_else_they_are_told() -> None:
     assert (full.to, full.told) == (None, ["felix_ceo"])
 
 
+def test_what_nobody_can_do_waits_for_whom_the_ladder_names() -> None:
+    """EN-09, I11: told once and then left, it would stand until the last step of the ladder for ever."""
+    ticket = a_ticket(ladder=1, ladder_at=NOW + 2700, needs=["field_visit"])
+    step = next_step(ticket, LADDER, free=set(), now=NOW + 2700, others=False, nobody=True)
+    assert step.to == "felix_ceo" and "nobody can field_visit, so it waits for felix_ceo" in step.reason
+    named = a_ticket(ladder=1, ladder_at=NOW + 2700, needs=["field_visit"], named="bob")
+    assert next_step(named, LADDER, free=set(), now=NOW + 2700, others=False, nobody=True).to is None
+
+
 def test_a_waiting_ticket_is_never_taken_from_its_children() -> None:
     ticket = a_ticket(state=State.WAITING, ladder=1, ladder_at=NOW)
     assert next_step(ticket, LADDER, free={"felix_ceo"}, now=NOW).to is None
