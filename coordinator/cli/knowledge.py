@@ -46,7 +46,7 @@ def search(
 
     table = Table(box=None, pad_edge=False)
     for head in ("sure", "score", "covers", "source", "matched"):
-        table.add_column(head, justify="right" if head in ("sure", "score", "covers") else "left")
+        table.add_column(head, justify="right" if head in ("sure", "score", "covers") else "left", overflow="fold")
     for hit in hits:
         figures = (f"{hit.confidence:.2f}", f"{hit.score:.2f}", f"{hit.covers:.2f}")
         table.add_row(*figures, f"{hit.kind}: {hit.source}", ", ".join(hit.matched))

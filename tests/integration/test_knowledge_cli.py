@@ -67,6 +67,7 @@ def house(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[House]:
     given = {"HOME": tmp_path / "data", "TEAMS": tmp_path / "teams", "TEAM": "shop"}
     for name, value in given.items():
         monkeypatch.setenv(f"SHIFTLEAD_{name}", str(value))
+    monkeypatch.setenv("COLUMNS", "140")
     for name in ("URL", "KEY", "DATABASE_URL", "OVERLAY"):
         monkeypatch.delenv(f"SHIFTLEAD_{name}", raising=False)
     get_settings.cache_clear()

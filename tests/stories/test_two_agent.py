@@ -227,7 +227,7 @@ def test_red_after_the_merge_goes_up_at_once(pair: Pair) -> None:
 
 def test_a_ticket_about_no_software_is_a_persons(pair: Pair) -> None:
     """TA-01: the engineer gets what is a defect, and nothing else."""
-    task = pair.comes(title="Team dinner", body="Where shall we go on Friday?", reporter="mia")
+    task = pair.comes(type="coordination", title="Team dinner", body="Where shall we go on Friday?", reporter="mia")
     assert [c.assigned_to for c in pair.children(task, "escalation")] == ["lead"]
     assert not pair.children(task, "validation")
 

@@ -253,6 +253,7 @@ def _alone(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     for name in ("SHIFTLEAD_OPENAI_BASE_URL", "SHIFTLEAD_OPENAI_API_KEY", "SHIFTLEAD_OVERLAY"):
         monkeypatch.delenv(name, raising=False)
     monkeypatch.setenv("SHIFTLEAD_HOME", str(tmp_path / "home"))
+    monkeypatch.setenv("COLUMNS", "140")
     monkeypatch.setenv("SHIFTLEAD_TEAM", "front_office")  # what --team sets is taken back after the test
 
 
