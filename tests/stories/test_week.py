@@ -22,10 +22,10 @@ from shiftlead.queues.report import Report, Resolved, StepDone
 from shiftlead.queues.ticket import Ticket
 from tests.fixtures.week.tickets import BOUNCER, FOLDER, MODEL, MONDAY, the_week
 
-pytestmark = [pytest.mark.real, pytest.mark.quiet, pytest.mark.timeout(300)]
+pytestmark = [pytest.mark.real, pytest.mark.quiet, pytest.mark.timeout(1200)]
 
 TICKETS = 10_000
-LIMIT_S = 60.0  # of computing
+LIMIT = 1_000  # times what five million additions take beside it: a minute and a half on a quick machine
 SAMPLE = 50
 
 
@@ -166,6 +166,14 @@ class Inspector:
                     self.stuck.append(f"{ticket.number}: {why}")
 
 
+def yard_s() -> float:
+    """Seconds of computing that five million additions take: processors differ by a factor of three."""
+    begun, total = time.process_time(), 0
+    for number in range(5_000_000):
+        total += number
+    return time.process_time() - begun
+
+
 class Week:
     """What is left of the run."""
 
@@ -179,9 +187,11 @@ class Week:
             )
             sim.on_look = self.inspector
             sim.record.listeners.append(self.turns)
+            yards = [yard_s()]
             begun, begun_cpu = time.monotonic(), time.process_time()
             self.dry: Dry = sim.run()
             self.took_s, self.cpu_s = time.monotonic() - begun, time.process_time() - begun_cpu
+            self.yard_s = max(*yards, yard_s())
             self.inspector.look_at(sim, list(sim.record.open.values()), explained=len(sim.record.open))
             counts = [client.zcard(sim.keys.queue(q)) for q in ("intake", "active", "completed")]
             self.in_redis = {"open": counts[0] + counts[1], "closed": counts[2]}
@@ -201,7 +211,7 @@ def test_a_week_is_simulated_in_about_a_minute(week: Week) -> None:
     assert week.record.sent == TICKETS + 1
     assert week.dry.complaints == {}
     print(f"a week of {TICKETS:,} tickets: {week.took_s:.0f} s, {week.cpu_s:.0f} s of computing")
-    assert week.cpu_s <= LIMIT_S, f"{week.took_s:.0f} s on the wall clock"
+    assert week.cpu_s <= LIMIT * week.yard_s, f"{week.took_s:.0f} s on the wall clock, yard {week.yard_s:.3f} s"
 
 
 def test_no_ticket_is_lost(week: Week) -> None:
